@@ -1,0 +1,212 @@
+"""The life of an outbound drop, as pure functions: (row, event, now) → row. No I/O, no clock, no table.
+
+RECEIVED → SENDING → SENT → DELIVERED | FAILED
+"""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from amtsbote.errors import LeaseLost
+from amtsbote.lifecycle import Due, ImpossibleTransition, Past, Work, remembered
+from amtsbote.portals.protocols import Delivery, Outcome
+
+TRACK_FIRST = timedelta(seconds=5)
+TRACK_AT_MOST = timedelta(minutes=15)
+RECEIPT_DUE_AFTER = timedelta(minutes=1)
+
+
+class DropState(StrEnum):
+    """Where a drop is in its life."""
+
+    RECEIVED = "RECEIVED"
+    SENDING = "SENDING"
+    SENT = "SENT"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+
+
+ENDED = frozenset({DropState.DELIVERED, DropState.FAILED})
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a drop failed, as its receipt says it. `retryable`: dropping it again may help."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+@dataclass(frozen=True)
+class DropRow:
+    """One version of an outbox object in the ledger; `sequence` orders the versions of one key.
+
+    `journal` is the adapter's memory of the delivery (JSON). `steps` are the portal's own steps.
+    """
+
+    bucket: str
+    key: str
+    version_id: str
+    state: DropState
+    sequence: str
+    received_at: datetime
+    portal: str = ""
+    connection: str = ""
+    version: int = 1
+    fence: int = 0
+    lease_until: datetime | None = None
+    attempts: int = 0
+    due: Due | None = None
+    portal_id: str | None = None
+    journal: str = "{}"
+    steps: tuple[Past, ...] = ()
+    result: str = "{}"  # JSON: what the portal answered that the backend needs
+    failure: Failure | None = None
+    history: tuple[Past, ...] = ()
+
+
+@dataclass(frozen=True)
+class SendLease:
+    """A worker begins to send and has until then."""
+
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Noted:
+    """The adapter wrote down how far it is, under its lease."""
+
+    fence: int
+    journal: str
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The worker stops for now and lets its lease go; `reason` is empty when it only ran out of time."""
+
+    fence: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The portal said how far the delivery is. `fence` is None when a tracker asked, which holds no lease."""
+
+    delivery: Delivery
+    fence: int | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """The receipt and the event of the delivery's end are out."""
+
+
+@dataclass(frozen=True)
+class TrackLater:
+    """The portal could not be asked; the question is due again at `until`."""
+
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The delivery has failed for good."""
+
+    failure: Failure
+    fence: int | None = None
+
+
+DropEvent = SendLease | Noted | Paused | Reported | Told | TrackLater | Failed
+
+
+def received(bucket: str, key: str, version_id: str, sequence: str, address: tuple[str, str], now: datetime) -> DropRow:
+    """Return the first row of a drop; `address` is (portal, connection), empty where the key fits no rule."""
+    return DropRow(
+        bucket=bucket,
+        key=key,
+        version_id=version_id,
+        state=DropState.RECEIVED,
+        sequence=sequence,
+        received_at=now,
+        portal=address[0],
+        connection=address[1],
+        history=(Past(now, DropState.RECEIVED),),
+    )
+
+
+def may_send(row: DropRow, now: datetime) -> bool:
+    """Return whether a worker may take the drop: nobody works on it, or the one who did is out of time."""
+    if row.state is DropState.SENDING:
+        return row.lease_until is None or row.lease_until <= now
+    return row.state is DropState.RECEIVED
+
+
+def advance_drop(row: DropRow, event: DropEvent, now: datetime) -> DropRow:
+    """Return the row after the event.
+
+    LeaseLost when the event belongs to a lease that another worker has taken over, ImpossibleTransition when it cannot
+    happen in this state.
+    """
+    match event:
+        case SendLease(until) if may_send(row, now):
+            taken = replace(row, lease_until=until, fence=row.fence + 1, attempts=row.attempts + 1)
+            return _step(taken, DropState.SENDING, now)
+        case Noted(fence, journal):
+            _require_lease(row, fence)
+            return replace(row, journal=journal)
+        case Paused(fence, reason):
+            _require_lease(row, fence)
+            return _step(replace(row, lease_until=None), DropState.SENDING, now, reason)
+        case Reported(delivery, fence):
+            return _reported(row, delivery, fence, now)
+        case Told() if row.state in ENDED:
+            return replace(row, due=None)
+        case TrackLater(until) if row.state is DropState.SENT:
+            return replace(row, due=Due(Work.TRACK, until))
+        case Failed(failure, fence) if row.state not in ENDED:
+            if fence is not None:
+                _require_lease(row, fence)
+            return _ended(replace(row, failure=failure), DropState.FAILED, now, failure.code)
+    raise ImpossibleTransition(row.state, event)
+
+
+def _reported(row: DropRow, delivery: Delivery, fence: int | None, now: datetime) -> DropRow:
+    if fence is not None:
+        _require_lease(row, fence)
+    elif row.state is not DropState.SENT:
+        raise ImpossibleTransition(row.state, Reported(delivery))
+    steps = tuple(Past(step.at, step.state) for step in delivery.steps) or row.steps
+    result = json.dumps({**json.loads(row.result), **delivery.result}, ensure_ascii=False, default=str)
+    told = replace(row, portal_id=delivery.portal_id, steps=steps, result=result, lease_until=None)
+    if delivery.outcome is Outcome.IN_PROGRESS:
+        waiting = replace(told, journal="{}", due=Due(Work.TRACK, next_track(row, steps, now)))
+        return waiting if row.state is DropState.SENT else _step(waiting, DropState.SENT, now)
+    if delivery.outcome is Outcome.DELIVERED:
+        return _ended(told, DropState.DELIVERED, now)
+    failure = Failure(delivery.error_code or "PORTAL_FAILED", delivery.error_message or "the portal gives no reason")
+    return _ended(replace(told, failure=failure), DropState.FAILED, now, failure.code)
+
+
+def next_track(row: DropRow, steps: tuple[Past, ...], now: datetime) -> datetime:
+    """Return when to ask the portal again: soon after something happened, more rarely while nothing does."""
+    latest = max([row.history[-1].at, *(step.at for step in steps if step.at <= now)])
+    return now + min(max(TRACK_FIRST, (now - latest) / 4), TRACK_AT_MOST)
+
+
+def _ended(row: DropRow, state: DropState, now: datetime, reason: str | None = None) -> DropRow:
+    """End the delivery. It stays due until the receipt says so too, so that a crash in between is made good."""
+    due = Due(Work.TRACK, now + RECEIPT_DUE_AFTER) if row.portal else None
+    return _step(replace(row, journal="{}", lease_until=None, due=due), state, now, reason)
+
+
+def _require_lease(row: DropRow, fence: int) -> None:
+    if row.state is not DropState.SENDING or row.fence != fence:
+        raise LeaseLost
+
+
+def _step(row: DropRow, state: DropState, now: datetime, reason: str | None = None) -> DropRow:
+    if row.history[-1].state == state and reason is None:
+        return replace(row, state=state)
+    return replace(row, state=state, history=remembered(row.history, Past(now, state, reason)))

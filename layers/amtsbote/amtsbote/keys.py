@@ -1,0 +1,141 @@
+"""The key grammar: which object lies where in the two buckets, and what an outbox key means. All of it is here."""
+
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from hashlib import sha256
+from urllib.parse import quote
+
+from amtsbote.errors import Reject
+
+CONNECTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+DOCUMENT = "document.json"
+FILE_NAME_BYTES = 200
+ITEM_ID_BYTES = 300
+KEY_BYTES = 1024  # what S3 takes
+FALLBACK_NAME = "file"
+SECRET_ROOT = "amtsbote"  # noqa: S105 - a name
+
+DROP_RULES = {
+    "docxworld": ("docxworld/<connection>/<target>/<file name>",),
+}
+"""What may be dropped, by portal, as the error text shows it."""
+
+RESERVED_TARGETS = {"docxworld": frozenset({"approvals", "drafts"})}
+
+
+def secret_prefix(portal: str) -> str:
+    """Return what the names of all secrets of a portal begin with."""
+    return f"{SECRET_ROOT}/{portal}/"
+
+
+def item_prefix(portal: str, connection: str, id_: str) -> str:
+    """Return the key prefix of an item in the inbox, without a trailing slash."""
+    return f"{portal}/{connection}/{safe_id(id_)}"
+
+
+def document_key(prefix: str) -> str:
+    """Return the key of the item's document.json, whose presence says that the document is there."""
+    return f"{prefix}/{DOCUMENT}"
+
+
+def quarantine_key(prefix: str, name: str) -> str:
+    """Return where an unreadable file of an item is kept."""
+    return f"quarantine/{prefix}/{name}"
+
+
+def receipt_key(outbox_key: str) -> str:
+    """Return the key of a drop's receipt in the inbox bucket."""
+    return f"receipts/{outbox_key}.json"
+
+
+def safe_id(id_: str) -> str:
+    """Return an item id that cannot climb out of its place in the bucket; ordinary ids are left as they are."""
+    safe = "/".join(quote(part, safe=" @:+=,~-._", errors="surrogatepass") for part in id_.split("/"))
+    hostile = len(safe) > ITEM_ID_BYTES or any(part in ("", ".", "..") for part in safe.split("/"))
+    return f"id-{sha256(id_.encode('utf-8', 'surrogatepass')).hexdigest()}" if hostile else safe
+
+
+def safe_name(name: str, taken: Collection[str] = ()) -> str:
+    """Return a file name without path and control characters, NFC, at most 200 bytes, not in `taken`.
+
+    Names that differ only in case count as equal, because the backend's file system may think so too.
+    """
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", _encodable(name)))[-1]
+    kept = "".join(char for char in last if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
+    short = _shortened(unicodedata.normalize("NFC", kept).strip(), FILE_NAME_BYTES)
+    base = FALLBACK_NAME if all(char == "." or char.isspace() for char in short) else short  # such a name climbs: ".."
+    used = {other.casefold() for other in (*taken, DOCUMENT)}
+    candidate, number = base, 1
+    while candidate.casefold() in used:
+        number += 1
+        candidate = _numbered(base, number)
+    return candidate
+
+
+def _encodable(name: str) -> str:
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _shortened(name: str, limit: int) -> str:
+    """Cut the stem, not the extension, to `limit` bytes of UTF-8."""
+    if len(name.encode()) <= limit:
+        return name
+    stem, extension = _split(name)
+    room = limit - len(extension.encode())
+    return (stem.encode()[:room].decode("utf-8", "ignore").rstrip() or FALLBACK_NAME) + extension
+
+
+def _numbered(name: str, number: int) -> str:
+    stem, extension = _split(name)
+    mark = f"-{number}"
+    return _shortened(stem + extension, FILE_NAME_BYTES - len(mark)).removesuffix(extension) + mark + extension
+
+
+def _split(name: str) -> tuple[str, str]:
+    stem, dot, extension = name.rpartition(".")
+    if not dot or not stem or len(extension.encode()) > 20:
+        return name, ""
+    return stem, dot + extension
+
+
+@dataclass(frozen=True)
+class DropAddress:
+    """What an outbox key says: for which account, and the path below `<portal>/<connection>/`."""
+
+    portal: str
+    connection: str
+    path: tuple[str, ...]
+
+
+def parse_drop(key: str) -> DropAddress:
+    """Return the address of an outbox key. Reject, naming the rule, when the key fits none."""
+    portal, _, rest = key.partition("/")
+    rules = DROP_RULES.get(portal)
+    if rules is None:
+        known = "; ".join(rule for rules in DROP_RULES.values() for rule in rules)
+        raise Reject("KEY_FITS_NO_RULE", f"the key begins with no portal that takes drops; it must look like {known}")
+    connection, _, path = rest.partition("/")
+    if not CONNECTION_NAME.fullmatch(connection):
+        raise Reject(
+            "KEY_FITS_NO_RULE",
+            f"the key's second part is no connection name (a-z, 0-9 and -, at most 40); it must look like {rules[0]}",
+        )
+    address = DropAddress(portal, connection, tuple(path.split("/")))
+    _check_path(address, rules)
+    return address
+
+
+def _check_path(address: DropAddress, rules: tuple[str, ...]) -> None:
+    fits = len(address.path) == 2 and all(address.path)
+    if not fits or address.path[0] in RESERVED_TARGETS.get(address.portal, ()):
+        raise Reject("KEY_FITS_NO_RULE", f"the key fits no rule of {address.portal}; it must look like {rules[0]}")
+    if address.path[1].endswith(".cancel.json"):
+        raise Reject("KEY_FITS_NO_RULE", "cancelling an approval by a .cancel.json is not supported")
+
+
+def drop_reference(bucket: str, key: str, version_id: str) -> str:
+    """Return the name of one object version at the portal: the same at every try, at most 100 characters."""
+    digest = sha256("\n".join((bucket, key, version_id)).encode()).hexdigest()
+    return f"amtsbote-{digest[:40]}"

@@ -1,0 +1,253 @@
+"""The ledger: one DynamoDB table with a row per inbound item, per drop version and per connection.
+
+Every change is read → pure function → conditional write on the row's version, so that two workers can never both
+believe that theirs is the change that happened. Layout of the keys:
+
+    ITEM#<portal>#<connection>#<id>       STATE           one inbound item
+    DROP#<bucket>/<key>                   <version id>    one version of an outbox object
+    DROP#<bucket>/<key>                   NEWEST          which version of the key is the newest
+    CONNECTION#<portal>#<connection>      STATUS          watermark and health of a connection
+
+The sparse index `due` holds the rows with work: dueQueue `<work>#<portal>#<connection>`, dueAt.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+from pydantic import TypeAdapter
+
+from amtsbote.batches import in_batches
+from amtsbote.deliveries import DropEvent, DropRow, advance_drop
+from amtsbote.errors import Retry
+from amtsbote.lifecycle import Due, ItemEvent, ItemRow, Work, advance
+from amtsbote.status import ConnectionStatus
+from amtsbote.times import sortable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Row = TypeVar("Row", ItemRow, DropRow, ConnectionStatus)
+Key = tuple[str, str]
+Attributes = dict[str, Any]
+
+BATCH_GET_LIMIT = 100
+BATCH_GET_ROUNDS = 5
+CONFLICT_ROUNDS = 10
+
+_ITEM = TypeAdapter(ItemRow)
+_DROP = TypeAdapter(DropRow)
+_STATUS = TypeAdapter(ConnectionStatus)
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+class Ledger:
+    """The table, seen as rows. `clock` returns the current moment in UTC."""
+
+    def __init__(self, client: "DynamoDBClient", table: str, clock: Callable[[], datetime]) -> None:
+        self._client = client
+        self._table = table
+        self.clock = clock
+
+    # --- inbound items ---
+
+    def open(self, row: ItemRow) -> bool:
+        """Write the first row of an item; False when there is one already, which is left as it is."""
+        return self._create(item_key(row.portal, row.connection, row.id), _ITEM.dump_python(row, mode="json"), row.due)
+
+    def item(self, portal: str, connection: str, id_: str) -> ItemRow | None:
+        """Return the row of an item as it is now."""
+        found = self._get(item_key(portal, connection, id_))
+        return None if found is None else _ITEM.validate_python(found)
+
+    def items(self, portal: str, connection: str, ids: Sequence[str]) -> dict[str, ItemRow]:
+        """Return the rows of those items that the ledger knows, by id: one batched read per 100."""
+        rows: dict[str, ItemRow] = {}
+        for some in in_batches(ids, BATCH_GET_LIMIT):
+            for found in self._batch_get([item_key(portal, connection, id_) for id_ in some]):
+                row = _ITEM.validate_python(found)
+                rows[row.id] = row
+        return rows
+
+    def advance(self, row: ItemRow, event: ItemEvent) -> ItemRow:
+        """Let an event happen to an item and return its row; a row changed meanwhile is read and judged anew."""
+        key = item_key(row.portal, row.connection, row.id)
+        return self._change(key, row, lambda current: advance(current, event, self.clock()), _ITEM)
+
+    def due_items(self, work: Work, portal: str, connection: str) -> Iterator[ItemRow]:
+        """Yield the items whose work is due, the longest waiting first."""
+        for found in self._due(work, portal, connection):
+            yield _ITEM.validate_python(found)
+
+    # --- drops ---
+
+    def open_drop(self, row: DropRow) -> DropRow:
+        """Write the first row of a drop, or return the one there is; remember it if it is the newest version."""
+        self._note_newest(row)
+        if self._create(drop_key(row), _DROP.dump_python(row, mode="json"), row.due):
+            return row
+        return self.drop(row)
+
+    def drop(self, row: DropRow) -> DropRow:
+        """Return the drop's row as it is now."""
+        found = self._get(drop_key(row))
+        return row if found is None else _DROP.validate_python(found)
+
+    def advance_drop(self, row: DropRow, event: DropEvent) -> DropRow:
+        """Let an event happen to a drop and return its row; a row changed meanwhile is read and judged anew."""
+        return self._change(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
+
+    def due_drops(self, portal: str, connection: str) -> Iterator[DropRow]:
+        """Yield the deliveries that the portal should be asked about now, the longest waiting first."""
+        for found in self._due(Work.TRACK, portal, connection):
+            yield _DROP.validate_python(found)
+
+    def is_newest(self, row: DropRow) -> bool:
+        """Return whether no newer version of the drop's key has been seen."""
+        newest = self._get(newest_key(row))
+        return newest is None or newest["versionId"] == row.version_id
+
+    def _note_newest(self, row: DropRow) -> None:
+        attributes = {"sequence": row.sequence, "versionId": row.version_id}
+        condition = "attribute_not_exists(pk) OR #sequence < :sequence"
+        self._put(newest_key(row), attributes, condition, {":sequence": row.sequence}, {"#sequence": "sequence"})
+
+    # --- connections ---
+
+    def status(self, portal: str, connection: str) -> ConnectionStatus:
+        """Return what is known of a connection; a fresh status where nothing is."""
+        found = self._get(status_key(portal, connection))
+        return ConnectionStatus(portal, connection) if found is None else _STATUS.validate_python(found)
+
+    def change_status(
+        self, status: ConnectionStatus, change: Callable[[ConnectionStatus], ConnectionStatus]
+    ) -> ConnectionStatus:
+        """Let a pure change happen to a connection's status and return it."""
+        return self._change(status_key(status.portal, status.connection), status, change, _STATUS)
+
+    # --- the table ---
+
+    def _change(self, key: Key, row: Row, change: Callable[[Row], Row], codec: TypeAdapter[Row]) -> Row:
+        for _ in range(CONFLICT_ROUNDS):
+            changed = change(row)
+            if changed == row:
+                return row
+            changed = replace(changed, version=row.version + 1)
+            attributes = codec.dump_python(changed, mode="json")
+            if self._replace(key, attributes, getattr(changed, "due", None), row.version):
+                return changed
+            found = self._get(key)
+            if found is None:
+                raise Retry("LEDGER_ROW_VANISHED", "the row was deleted while it was worked on")
+            row = codec.validate_python(found)
+        raise Retry("LEDGER_CONTENDED", "the row is being changed by too many workers at once")
+
+    def _create(self, key: Key, attributes: Attributes, due: Due | None) -> bool:
+        return self._put(key, _with_due(attributes, due), "attribute_not_exists(pk)")
+
+    def _replace(self, key: Key, attributes: Attributes, due: Due | None, version: int) -> bool:
+        condition = "#version = :version" if version else "attribute_not_exists(pk)"
+        values = {":version": version} if version else {}
+        names = {"#version": "version"} if version else {}
+        return self._put(key, _with_due(attributes, due), condition, values, names)
+
+    def _put(
+        self,
+        key: Key,
+        attributes: Attributes,
+        condition: str,
+        values: Mapping[str, Any] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> bool:
+        extra: dict[str, Any] = {}
+        if values and names:
+            extra["ExpressionAttributeValues"] = {name: _serialize(value) for name, value in values.items()}
+            extra["ExpressionAttributeNames"] = dict(names)
+        try:
+            self._client.put_item(
+                TableName=self._table,
+                Item=_dump({"pk": key[0], "sk": key[1], **attributes}),
+                ConditionExpression=condition,
+                **extra,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
+    def _get(self, key: Key) -> Attributes | None:
+        answer = self._client.get_item(TableName=self._table, Key=_dump_key(key), ConsistentRead=True)
+        return _load(answer["Item"]) if "Item" in answer else None
+
+    def _batch_get(self, keys: Sequence[Key]) -> Iterator[Attributes]:
+        wanted: Any = {self._table: {"Keys": [_dump_key(key) for key in dict.fromkeys(keys)], "ConsistentRead": True}}
+        for _ in range(BATCH_GET_ROUNDS):
+            answer = self._client.batch_get_item(RequestItems=wanted)
+            yield from (_load(found) for found in answer["Responses"].get(self._table, []))
+            wanted = answer.get("UnprocessedKeys")
+            if not wanted:
+                return
+        raise Retry("LEDGER_THROTTLED", "the ledger does not answer a batched read completely")
+
+    def _due(self, work: Work, portal: str, connection: str) -> Iterator[Attributes]:
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="due",
+            KeyConditionExpression="dueQueue = :queue AND dueAt <= :now",
+            ExpressionAttributeValues={
+                ":queue": _serialize(due_queue(work, portal, connection)),
+                ":now": _serialize(sortable(self.clock())),
+            },
+        )
+        for page in pages:
+            yield from (_load(found) for found in page["Items"])
+
+
+def item_key(portal: str, connection: str, id_: str) -> Key:
+    """Return the key of an inbound item's row."""
+    return f"ITEM#{portal}#{connection}#{id_}", "STATE"
+
+
+def drop_key(row: DropRow) -> Key:
+    """Return the key of a drop version's row."""
+    return f"DROP#{row.bucket}/{row.key}", row.version_id
+
+
+def newest_key(row: DropRow) -> Key:
+    """Return the key of the note which version of an outbox key is the newest."""
+    return f"DROP#{row.bucket}/{row.key}", "NEWEST"
+
+
+def status_key(portal: str, connection: str) -> Key:
+    """Return the key of a connection's status."""
+    return f"CONNECTION#{portal}#{connection}", "STATUS"
+
+
+def due_queue(work: Work, portal: str, connection: str) -> str:
+    """Return the partition of the sparse index for one kind of work of one connection."""
+    return f"{work}#{portal}#{connection}"
+
+
+def _with_due(attributes: Attributes, due: Due | None) -> Attributes:
+    if due is None:
+        return attributes
+    queue = due_queue(due.work, attributes["portal"], attributes["connection"])
+    return {**attributes, "dueQueue": queue, "dueAt": sortable(due.at)}
+
+
+def _dump(attributes: Attributes) -> dict[str, Any]:
+    return {name: _serialize(value) for name, value in attributes.items() if value is not None}
+
+
+def _dump_key(key: Key) -> dict[str, Any]:
+    return _dump({"pk": key[0], "sk": key[1]})
+
+
+def _load(found: Mapping[str, Any]) -> Attributes:
+    technical = {"pk", "sk", "dueQueue", "dueAt"}
+    return {name: _deserialize(value) for name, value in found.items() if name not in technical}

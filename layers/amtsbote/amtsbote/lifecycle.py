@@ -1,0 +1,339 @@
+"""The life of an inbound item, as pure functions: (row, event, now) → row. No I/O, no clock, no table.
+
+DISCOVERED → FETCHING → STORED → ACKNOWLEDGED
+                ├→ QUARANTINED   bytes kept verbatim, never acknowledged, a person decides
+                └→ UNAVAILABLE   gone at the portal, or held by another client
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from amtsbote.errors import AmtsboteError, LeaseLost
+from amtsbote.portals.portal import AcknowledgePolicy
+from amtsbote.portals.protocols import Finding
+
+REQUEUE_AFTER = timedelta(seconds=60)  # a fetch request not taken up by then is queued again, doubling each time
+REQUEUE_AT_MOST = timedelta(hours=1)
+REOPEN_AFTER = timedelta(hours=1)  # an unavailable item that the portal still lists is tried again after this
+RETRY_GRACE = timedelta(seconds=30)  # the queue brings a deferred item back; the ledger waits this much longer
+PROCESSED_CHECK_FIRST = timedelta(seconds=30)
+PROCESSED_CHECK_AT_MOST = timedelta(minutes=15)
+HISTORY_AT_MOST = 200  # steps; a row of the ledger holds 400 KB
+
+
+class State(StrEnum):
+    """Where an inbound item is in its life."""
+
+    DISCOVERED = "DISCOVERED"
+    FETCHING = "FETCHING"
+    STORED = "STORED"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    QUARANTINED = "QUARANTINED"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+SETTLED = frozenset({State.STORED, State.ACKNOWLEDGED, State.QUARANTINED, State.UNAVAILABLE})
+"""States that no longer hold the watermark back: the item is safe, or waits for a person."""
+
+
+class Work(StrEnum):
+    """The kinds of work that become due on a row; each is a queue of the sparse index."""
+
+    FETCH = "fetch"
+    ACKNOWLEDGE = "acknowledge"
+    TRACK = "track"
+
+
+@dataclass(frozen=True)
+class Due:
+    """Work that is due at a moment (UTC)."""
+
+    work: Work
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Past:
+    """One step of a row's life: when, which state it reached, and the code that says why."""
+
+    at: datetime
+    state: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ItemRow:
+    """One inbound item in the ledger. `fence` counts the leases taken, `version` the writes of the row."""
+
+    portal: str
+    connection: str
+    id: str
+    state: State
+    discovered_at: datetime
+    version: int = 1
+    created_at: datetime | None = None
+    waiting_for: str | None = None
+    fence: int = 0
+    lease_until: datetime | None = None
+    queued: int = 0
+    attempts: int = 0
+    due: Due | None = None
+    reason: str | None = None
+    record: str | None = None  # JSON; dropped once document.json holds it
+    hints: Mapping[str, str] = field(default_factory=dict)
+    history: tuple[Past, ...] = ()
+
+
+class ImpossibleTransition(AmtsboteError):
+    """The event cannot happen in this state: the caller acts on an outdated picture."""
+
+    def __init__(self, state: str, event: object) -> None:
+        super().__init__("IMPOSSIBLE_TRANSITION", f"{type(event).__name__} cannot happen in state {state}")
+
+
+@dataclass(frozen=True)
+class Hydrated:
+    """A waiting item can now be fetched; its record is the new one."""
+
+    record: str
+
+
+@dataclass(frozen=True)
+class Requeued:
+    """The fetch request has to be queued again: it was not taken up, or its worker's lease ran out."""
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """The portal still lists an item that was unavailable."""
+
+    record: str
+
+
+@dataclass(frozen=True)
+class LeaseTaken:
+    """A worker begins to fetch and has until then."""
+
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Committed:
+    """document.json is written. `fence` is the lease under which it happened."""
+
+    fence: int
+    policy: AcknowledgePolicy
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """The fetch failed for now and is tried again at `until`."""
+
+    fence: int
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True)
+class FoundUnreadable:
+    """The bytes are in quarantine."""
+
+    fence: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class FoundGone:
+    """The portal has the item no longer, or another client holds it."""
+
+    reason: str
+    fence: int | None = None  # None: said in answer to an acknowledgement, where no lease is held
+
+
+@dataclass(frozen=True)
+class AcknowledgeWanted:
+    """The portal shall be told of a stored item, which so far nobody meant to tell it of."""
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """The portal has confirmed this very item."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AcknowledgeDeferred:
+    """The portal could not be told yet, or the backend has not processed the document yet."""
+
+    until: datetime
+    reason: str
+
+
+ItemEvent = (
+    Hydrated
+    | Requeued
+    | Reopened
+    | LeaseTaken
+    | Committed
+    | Deferred
+    | FoundUnreadable
+    | FoundGone
+    | AcknowledgeWanted
+    | Acknowledged
+    | AcknowledgeDeferred
+)
+
+
+def opened(portal: str, connection: str, finding: Finding, record: str, now: datetime) -> ItemRow:
+    """Return the first row of an item that a portal lists; one that waits for something is not due yet."""
+    return ItemRow(
+        portal=portal,
+        connection=connection,
+        id=finding.id,
+        state=State.DISCOVERED,
+        discovered_at=now,
+        created_at=finding.created_at,
+        waiting_for=finding.waiting_for,
+        due=None if finding.waiting_for else Due(Work.FETCH, now + REQUEUE_AFTER),
+        record=record,
+        hints=dict(finding.hints),
+        history=(Past(now, State.DISCOVERED, finding.waiting_for),),
+    )
+
+
+def advance(row: ItemRow, event: ItemEvent, now: datetime) -> ItemRow:
+    """Return the row after the event; the same row where the event says what is so already.
+
+    LeaseLost when the event belongs to a lease that another worker has taken over, ImpossibleTransition when it cannot
+    happen in this state.
+    """
+    match event:
+        case Hydrated() | Requeued() | Reopened():
+            return _queued_again(row, event, now)
+        case LeaseTaken(until):
+            return _leased(row, until, now)
+        case Committed() | Deferred() | FoundUnreadable():
+            return _fetched(row, event, now)
+        case FoundGone(reason, fence):
+            return _gone(row, event, fence, reason, now)
+        case AcknowledgeWanted() | Acknowledged() | AcknowledgeDeferred():
+            return _told(row, event, now)
+
+
+def lease_is_free(row: ItemRow, now: datetime) -> bool:
+    """Return whether a worker may take the item: nobody works on it, or the one who did is out of time."""
+    waiting = row.state is State.DISCOVERED and row.waiting_for is None
+    expired = row.state is State.FETCHING and row.lease_until is not None and row.lease_until <= now
+    return waiting or expired
+
+
+def _queued_again(row: ItemRow, event: Hydrated | Requeued | Reopened, now: datetime) -> ItemRow:
+    due = Due(Work.FETCH, now + min(REQUEUE_AFTER * 2 ** min(row.queued, 10), REQUEUE_AT_MOST))
+    again = replace(row, queued=row.queued + 1, due=due)
+    match event:
+        case Hydrated(record) if row.state is State.DISCOVERED and row.waiting_for:
+            return _step(replace(again, waiting_for=None, record=record, queued=0), State.DISCOVERED, now, "READY")
+        case Requeued() if row.state in (State.DISCOVERED, State.FETCHING) and not row.waiting_for:
+            return again
+        case Reopened(record) if row.state is State.UNAVAILABLE:
+            return _step(replace(again, record=record, queued=0), State.DISCOVERED, now, "LISTED_AGAIN")
+    raise ImpossibleTransition(row.state, event)
+
+
+def _leased(row: ItemRow, until: datetime, now: datetime) -> ItemRow:
+    if not lease_is_free(row, now):
+        raise ImpossibleTransition(row.state, LeaseTaken(until))
+    taken = replace(row, lease_until=until, fence=row.fence + 1, attempts=row.attempts + 1, due=Due(Work.FETCH, until))
+    return _step(taken, State.FETCHING, now)
+
+
+def _fetched(row: ItemRow, event: Committed | Deferred | FoundUnreadable, now: datetime) -> ItemRow:
+    if isinstance(event, Committed) and row.state in (State.STORED, State.ACKNOWLEDGED):
+        return row  # another worker has adopted the same document.json
+    _require_lease(row, event.fence)
+    free = replace(row, lease_until=None, due=None)
+    match event:
+        case Committed(policy=policy):
+            due = None if policy is AcknowledgePolicy.NEVER else Due(Work.ACKNOWLEDGE, now)
+            return _step(replace(free, record=None, attempts=0, due=due), State.STORED, now)
+        case Deferred(until=until, reason=reason):
+            later = replace(free, due=Due(Work.FETCH, until + RETRY_GRACE))
+            return _step(later, State.DISCOVERED, now, reason)
+        case FoundUnreadable(reason=reason):
+            return _step(free, State.QUARANTINED, now, reason)
+
+
+def _gone(row: ItemRow, event: FoundGone, fence: int | None, reason: str, now: datetime) -> ItemRow:
+    if fence is not None:
+        _require_lease(row, fence)
+    elif row.state is not State.STORED:
+        raise ImpossibleTransition(row.state, event)
+    return _step(replace(row, lease_until=None, due=None), State.UNAVAILABLE, now, reason)
+
+
+def _told(row: ItemRow, event: AcknowledgeWanted | Acknowledged | AcknowledgeDeferred, now: datetime) -> ItemRow:
+    if isinstance(event, Acknowledged) and row.state is State.ACKNOWLEDGED:
+        return row
+    if row.state is not State.STORED:
+        raise ImpossibleTransition(row.state, event)
+    match event:
+        case AcknowledgeWanted():
+            return replace(row, due=Due(Work.ACKNOWLEDGE, now))
+        case Acknowledged(reason):
+            return _step(replace(row, due=None), State.ACKNOWLEDGED, now, reason)
+        case AcknowledgeDeferred(until, reason):
+            return replace(row, due=Due(Work.ACKNOWLEDGE, until), attempts=row.attempts + 1, reason=reason)
+
+
+def _require_lease(row: ItemRow, fence: int) -> None:
+    if row.state is not State.FETCHING or row.fence != fence:
+        raise LeaseLost
+
+
+def _step(row: ItemRow, state: State, now: datetime, reason: str | None = None) -> ItemRow:
+    return replace(row, state=state, reason=reason, history=remembered(row.history, Past(now, state, reason)))
+
+
+def remembered(history: tuple[Past, ...], past: Past) -> tuple[Past, ...]:
+    """Return the history with one step more.
+
+    Of a try that fails again and again in the same way, only the first and the latest are kept, so that a row that is
+    tried every hour for a month does not grow without bound. Where the ways change, the oldest steps but the first are
+    forgotten beyond HISTORY_AT_MOST.
+    """
+    kinds = [(entry.state, entry.reason) for entry in history[-5:]]
+    repeats = len(kinds) == 5 and kinds[0] == kinds[2] == kinds[4] and kinds[1] == kinds[3]
+    if repeats and (past.state, past.reason) == kinds[1]:
+        return (*history[:-3], history[-1], past)
+    return (*history, past) if len(history) < HISTORY_AT_MOST else (history[0], *history[2:], past)
+
+
+def may_reopen(row: ItemRow, now: datetime) -> bool:
+    """Return whether an unavailable item that the portal lists again is worth another try: it never was stored."""
+    stored = any(past.state == State.STORED for past in row.history)
+    return row.state is State.UNAVAILABLE and not stored and row.history[-1].at + REOPEN_AFTER <= now
+
+
+def watermark_after(
+    previous: datetime | None, listed: Mapping[str, datetime | None], settled: frozenset[str]
+) -> datetime | None:
+    """Return how far the portal's list is known, from the items just listed (id → createdAt) and the settled ones.
+
+    It is the newest createdAt seen, but never later than the oldest item that is not settled yet: that one must
+    stay within what the next poll asks for.
+    """
+    unsettled = [moment for id_, moment in listed.items() if id_ not in settled]
+    seen = () if None in unsettled else tuple(listed.values())  # without a moment, nobody can say how far back it lies
+    newest = max([moment for moment in (previous, *seen) if moment is not None], default=None)
+    if newest is None:
+        return None
+    return min([moment for moment in (*unsettled, newest) if moment is not None])
+
+
+def next_processed_check(attempts: int, now: datetime) -> datetime:
+    """Return when to look again whether the backend has processed a document, more rarely each time."""
+    pause: timedelta = PROCESSED_CHECK_FIRST * 2 ** min(attempts, 10)
+    return now + min(pause, PROCESSED_CHECK_AT_MOST)

@@ -1,0 +1,85 @@
+"""The outbox: one version of a dropped object, and how its bytes are read."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from botocore.exceptions import ClientError
+
+from amtsbote.errors import Reject, Retry
+from amtsbote.keys import DropAddress, drop_reference
+from amtsbote.messages import DropRequest
+from amtsbote.portals.protocols import Drop
+from amtsbote.storage import MISSING, code_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+UNNAMED_VERSION = "null"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of an outbox object; `sequence` orders the versions of one key as text."""
+
+    bucket: str
+    key: str
+    version_id: str
+    sequence: str
+
+
+class Outbox:
+    """The outbox bucket."""
+
+    def __init__(self, client: "S3Client") -> None:
+        self._client = client
+
+    def versions(self, request: DropRequest) -> Iterator[Version]:
+        """Yield the version that an event speaks of; all versions of the key where the event names none."""
+        bucket, dropped = request.detail.bucket.name, request.detail.object
+        if dropped.version_id != UNNAMED_VERSION:
+            yield Version(bucket, dropped.key, dropped.version_id, dropped.sequencer)
+            return
+        yield from self._all_versions(bucket, dropped.key)
+
+    def drop(self, version: Version, address: DropAddress) -> Drop:
+        """Return the drop that a version is. Reject when the object has vanished since."""
+        try:
+            head = self._client.head_object(Bucket=version.bucket, Key=version.key, VersionId=version.version_id)
+        except ClientError as error:
+            if code_of(error) in MISSING | {"405", "MethodNotAllowed"}:  # the latter: the version is a delete marker
+                raise Reject(
+                    "OBJECT_VANISHED", "the object was deleted before it could be delivered; drop it again"
+                ) from error
+            raise
+        return Drop(
+            key=version.key,
+            version_id=version.version_id,
+            path=address.path,
+            size=head["ContentLength"],
+            content_type=head.get("ContentType", "application/octet-stream"),
+            metadata={name.lower(): value for name, value in head.get("Metadata", {}).items()},
+            reference=drop_reference(version.bucket, version.key, version.version_id),
+            read=lambda start, length: self._read(version, start, length),
+        )
+
+    def _read(self, version: Version, start: int, length: int) -> BinaryIO:
+        try:
+            answer = self._client.get_object(
+                Bucket=version.bucket,
+                Key=version.key,
+                VersionId=version.version_id,
+                Range=f"bytes={start}-{start + length - 1}",
+            )
+        except ClientError as error:
+            if code_of(error) in MISSING:
+                raise Reject("OBJECT_VANISHED", "the object was deleted while it was delivered") from error
+            raise Retry("OUTBOX_UNREADABLE", f"the outbox answered {code_of(error)}") from error
+        return cast(BinaryIO, answer["Body"])
+
+    def _all_versions(self, bucket: str, key: str) -> Iterator[Version]:
+        """Yield all versions of a key, oldest first. Each is delivered once, so too many do no harm."""
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)
+        found = [each for page in pages for each in page.get("Versions", []) if each["Key"] == key]
+        for number, each in enumerate(reversed(found)):
+            yield Version(bucket, key, each["VersionId"], f"{each['LastModified']:%Y%m%dT%H%M%S}-{number:06d}")

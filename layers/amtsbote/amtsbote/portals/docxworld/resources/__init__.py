@@ -1,0 +1,1 @@
+"""docxworld's API, one module per part of it."""

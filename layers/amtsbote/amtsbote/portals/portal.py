@@ -1,0 +1,64 @@
+"""What every portal package offers: its name, the schema of its secret, and how its adapters are made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from amtsbote.http import Transport
+from amtsbote.portals.protocols import Destination, Source
+from amtsbote.tokens import TokenCache
+
+
+class AcknowledgePolicy(StrEnum):
+    """When the portal is told that a document is safe with us."""
+
+    STORED = "stored"
+    PROCESSED = "processed"
+    NEVER = "never"
+
+
+class ConnectionSecret(BaseModel):
+    """The body of a connection's secret: what all portals share. Unknown fields are refused, values never shown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, hide_input_in_errors=True)
+
+    enabled: bool = True
+    acknowledge: AcknowledgePolicy = AcknowledgePolicy.STORED
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One account at one portal, as its secret describes it."""
+
+    portal: str
+    name: str
+    secret: Any  # the portal's own subclass of ConnectionSecret
+
+    @property
+    def prefix(self) -> str:
+        """Return `<portal>/<connection>`, which begins every key of this connection."""
+        return f"{self.portal}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What an adapter works with, all of it bound to the current invocation."""
+
+    transport: Transport
+    tokens: TokenCache
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Portal:
+    """A portal: `source` and `destination` return None where the connection has that direction switched off."""
+
+    name: str
+    secret: type[ConnectionSecret]
+    source: Callable[[Connection, Tools], Source | None]
+    destination: Callable[[Connection, Tools], Destination | None]

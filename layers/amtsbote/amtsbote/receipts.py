@@ -1,0 +1,85 @@
+"""Receipts: what became of a drop, beside the inbox's documents at `receipts/<outbox key>.json`."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from amtsbote.deliveries import DropRow, DropState
+from amtsbote.errors import Retry
+from amtsbote.keys import KEY_BYTES, receipt_key
+from amtsbote.ledger import Ledger
+from amtsbote.lifecycle import Past
+from amtsbote.portals.protocols import Outcome
+from amtsbote.storage import JSON_TYPE, TAKEN, code_of, get_or_none, json_text
+from amtsbote.times import written
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SCHEMA = "amtsbote.receipt/1"
+ROUNDS = 5
+STATUS = {DropState.DELIVERED: Outcome.DELIVERED, DropState.FAILED: Outcome.FAILED}
+SHOWN_STATES = frozenset({DropState.RECEIVED, DropState.SENDING, DropState.SENT})
+
+
+def receipt_of(row: DropRow) -> dict[str, Any]:
+    """Return the receipt that a row stands for; equal rows give equal receipts."""
+    failure, story = row.failure, _story(row)
+    return {
+        "schema": SCHEMA,
+        "outboxKey": row.key,
+        "versionId": row.version_id,
+        "status": STATUS.get(row.state, Outcome.IN_PROGRESS),
+        "portalId": row.portal_id,
+        "updatedAt": written(story[-1].at),
+        "history": [{"at": written(past.at), "state": past.state} for past in story],
+        "result": json.loads(row.result),
+        "error": failure and {"code": failure.code, "message": failure.message, "retryable": failure.retryable},
+    }
+
+
+def _story(row: DropRow) -> list[Past]:
+    """Return our own steps and the portal's in the order of time, each state once in a row."""
+    story: list[Past] = []
+    for past in sorted([*row.history, *row.steps], key=lambda each: each.at):
+        if not story or story[-1].state != past.state:
+            story.append(past)
+    return story
+
+
+class Receipts:
+    """The receipts in the inbox bucket."""
+
+    def __init__(self, client: "S3Client", bucket: str, ledger: Ledger) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._ledger = ledger
+
+    def write(self, row: DropRow) -> str | None:
+        """Write the receipt of a drop as the ledger knows it now; return its key, None when no receipt can lie there.
+
+        A receipt speaks of the newest version of its key. The ETag seen before asking the ledger guards the write, so
+        that neither an older version nor an older step ever overwrites what is newer.
+        """
+        key = receipt_key(row.key)
+        if len(key.encode()) > KEY_BYTES:
+            return None
+        for _ in range(ROUNDS):
+            seen = get_or_none(self._client, self._bucket, key)
+            body = json_text(receipt_of(self._ledger.drop(row)))
+            if not self._ledger.is_newest(row) or (seen is not None and seen[0] == body):
+                return key
+            if self._put(key, body, None if seen is None else seen[1]):
+                return key
+        raise Retry("RECEIPT_CONTENDED", "the receipt is being written by too many workers at once")
+
+    def _put(self, key: str, body: bytes, etag: str | None) -> bool:
+        condition: Any = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=JSON_TYPE, **condition)
+        except ClientError as error:
+            if code_of(error) in TAKEN:
+                return False
+            raise
+        return True

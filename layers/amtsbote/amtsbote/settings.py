@@ -1,0 +1,45 @@
+"""The environment of a function, read once into one model."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PREFIX = "AMTSBOTE_"
+Needed = Annotated[str, Field(min_length=1)]  # by every function
+
+
+class Settings(BaseModel):
+    """What the template tells a function. A value that a verb does not need is absent from its environment."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    portal: Needed
+    ledger_table: Needed
+    event_bus: Needed
+    queue_url: Needed
+    inbox_bucket: str = ""
+    outbox_bucket: str = ""
+    poll_queue_url: str = ""
+    fetch_queue_url: str = ""
+    acknowledge_queue_url: str = ""
+    track_queue_url: str = ""
+    lease_seconds: int = 0
+    tries: int = 1
+    overlap_hours: int = 48
+    allow_loopback: bool = False
+
+    @property
+    def overlap(self) -> timedelta:
+        """Return how far behind the watermark a poll asks again."""
+        return timedelta(hours=self.overlap_hours)
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of this function from AMTSBOTE_… variables (default: the process's environment)."""
+    source = os.environ if environment is None else environment
+    return Settings.model_validate(
+        {key.removeprefix(PREFIX).lower(): value for key, value in source.items() if key.startswith(PREFIX)}
+    )

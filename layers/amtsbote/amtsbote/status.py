@@ -1,0 +1,61 @@
+"""What is known of a connection: how far its portal is polled, and whether it is healthy. Pure functions only."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+PAUSE_FIRST = timedelta(seconds=30)
+PAUSE_AT_MOST = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class ConnectionStatus:
+    """The status of one connection. `version` 0: not written yet. `pause_until`: not to be tried before that."""
+
+    portal: str
+    connection: str
+    version: int = 0
+    watermark: datetime | None = None
+    polled_at: datetime | None = None
+    reconciled_at: datetime | None = None
+    failures: int = 0
+    failed_at: datetime | None = None
+    reason: str | None = None
+    pause_until: datetime | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """Return whether the last attempt to work with the connection found it in order."""
+        return self.failures == 0
+
+
+def polled(status: ConnectionStatus, watermark: datetime | None, now: datetime, *, whole: bool) -> ConnectionStatus:
+    """Return the status after a successful poll; `whole` says that it asked without a watermark."""
+    reconciled = now if whole else status.reconciled_at
+    return recovered(replace(status, watermark=watermark, polled_at=now, reconciled_at=reconciled))
+
+
+def recovered(status: ConnectionStatus) -> ConnectionStatus:
+    """Return the status of a connection that works (again). A pause that a healthy one's portal asked for runs on."""
+    if status.healthy:
+        return status
+    return replace(status, failures=0, failed_at=None, reason=None, pause_until=None)
+
+
+def failed(status: ConnectionStatus, reason: str, now: datetime) -> ConnectionStatus:
+    """Return the status after the connection itself failed; each failure in a row doubles the pause."""
+    if status.pause_until is not None and now < status.pause_until and status.reason == reason:
+        return status  # one of many workers that found the same thing
+    pause = min(PAUSE_FIRST * 2 ** min(status.failures, 10), PAUSE_AT_MOST)
+    return replace(status, failures=status.failures + 1, failed_at=now, reason=reason, pause_until=now + pause)
+
+
+def throttled(status: ConnectionStatus, until: datetime) -> ConnectionStatus:
+    """Return the status of a connection whose portal asked to be left alone until then; it stays healthy."""
+    return replace(status, pause_until=max(until, status.pause_until or until))
+
+
+def paused(status: ConnectionStatus, now: datetime, changed_at: datetime | None) -> bool:
+    """Return whether the connection is not to be tried now. A secret changed since the failure ends the pause."""
+    if status.pause_until is None or now >= status.pause_until:
+        return False
+    return changed_at is None or status.failed_at is None or changed_at <= status.failed_at

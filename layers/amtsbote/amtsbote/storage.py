@@ -1,0 +1,56 @@
+"""What the package needs of S3 beyond one call: objects that are written once, and errors that say what now."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+JSON_TYPE = "application/json"
+MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "NoSuchUpload"})
+TAKEN = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
+
+
+def json_text(content: Any) -> bytes:
+    """Return an object as UTF-8 JSON for people to read; what UTF-8 cannot hold (a lone surrogate) stays an escape."""
+    return json.dumps(content, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
+
+
+def code_of(error: ClientError) -> str:
+    """Return the error code that S3 answered."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def put_once(client: "S3Client", bucket: str, key: str, body: bytes, **extra: Any) -> bool:
+    """Write an object unless there is one of that key; False when there is, which is then left as it is."""
+    try:
+        client.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*", **extra)
+    except ClientError as error:
+        if code_of(error) in TAKEN:
+            return False
+        raise
+    return True
+
+
+def get_or_none(client: "S3Client", bucket: str, key: str) -> tuple[bytes, str] | None:
+    """Return an object's content and ETag, None when there is no such object."""
+    try:
+        answer = client.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if code_of(error) in MISSING:
+            return None
+        raise
+    return answer["Body"].read(), answer["ETag"]
+
+
+def exists(client: "S3Client", bucket: str, key: str) -> bool:
+    """Return whether there is an object of that key."""
+    try:
+        client.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if code_of(error) in MISSING:
+            return False
+        raise
+    return True

@@ -1,0 +1,1 @@
+"""The six verbs: dispatch, poll, fetch, acknowledge, deliver, track. They know no portal."""

@@ -1,0 +1,82 @@
+"""What the verbs share: the connection of a request, its adapter, and whether it is to be left alone for now."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from amtsbote.connections import UnknownConnection
+from amtsbote.deadline import Deadline
+from amtsbote.errors import AmtsboteError, Misconfigured, Retry
+from amtsbote.health import report_failure, report_throttle
+from amtsbote.messages import ConnectionTask
+from amtsbote.observability import count, log
+from amtsbote.portals.portal import Connection
+from amtsbote.portals.protocols import Destination, Source
+from amtsbote.queues import describe
+from amtsbote.services import Services
+from amtsbote.status import ConnectionStatus, paused
+
+STATUS_CACHE = timedelta(seconds=5)  # how old the status may be that a fetch or a delivery looks at
+Result = TypeVar("Result")
+
+
+def for_connection(
+    task: ConnectionTask, services: Services, work: Callable[[Connection], Result], nothing: Result
+) -> Result:
+    """Do a scheduled task of one connection and return its result, or `nothing` when it could not be done.
+
+    No error leaves here: one that concerns the connection marks it, and only it; what may pass is left to the
+    schedule, which comes again anyway.
+    """
+    try:
+        return work(services.connections.get(task.connection, changed_at=task.changed_at))
+    except UnknownConnection as gone:
+        log.info("connection switched off", extra={"connection": task.connection, **describe(gone)})
+    except Retry as retry:
+        report_throttle(services, task.connection, retry)
+        log.warning(
+            "left to the next turn", extra={"connection": task.connection, "task": task.task, **describe(retry)}
+        )
+        count("TaskDeferred")
+    except AmtsboteError as error:
+        report_failure(services, task.connection, error)
+    return nothing
+
+
+def source_of(services: Services, connection: Connection, deadline: Deadline) -> Source | None:
+    """Return the connection's source, None where that direction is off."""
+    return services.portal.source(connection, services.tools(deadline)) if connection.secret.enabled else None
+
+
+def destination_of(services: Services, connection: Connection, deadline: Deadline) -> Destination | None:
+    """Return the connection's destination, None where that direction is off."""
+    return services.portal.destination(connection, services.tools(deadline)) if connection.secret.enabled else None
+
+
+def left_alone(services: Services, status: ConnectionStatus, task: ConnectionTask) -> bool:
+    """Return whether the connection must not be tried now, because it failed or its portal asked for time."""
+    if not paused(status, services.clock(), task.changed_at):
+        return False
+    log.info(
+        "left alone", extra={"connection": task.connection, "task": task.task, "code": status.reason or "THROTTLED"}
+    )
+    return True
+
+
+def require_unpaused(services: Services, connection: str) -> None:
+    """Raise Retry while the connection is to be left alone, judged by a status that may be a few seconds old."""
+    status = services.recent_status(connection, STATUS_CACHE)
+    if paused(status, services.clock(), None):
+        raise Retry(
+            "CONNECTION_LEFT_ALONE", "its portal is not to be asked now", after_seconds=_pause(services, status)
+        )
+
+
+def as_retry(services: Services, connection: str, error: Misconfigured) -> Retry:
+    """Mark the connection and return the Retry that brings the request back when it is tried again."""
+    status = report_failure(services, connection, error)
+    return Retry(error.code, error.message, after_seconds=_pause(services, status))
+
+
+def _pause(services: Services, status: ConnectionStatus) -> float:
+    return 0.0 if status.pause_until is None else max(0.0, (status.pause_until - services.clock()).total_seconds())

@@ -1,0 +1,174 @@
+"""deliver: send one outbox object version, resumably. It never sends a version twice."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from amtsbote.deadline import Deadline
+from amtsbote.deliveries import (
+    ENDED,
+    DropRow,
+    DropState,
+    Failed,
+    Failure,
+    Noted,
+    Paused,
+    Reported,
+    SendLease,
+    Told,
+    may_send,
+    received,
+)
+from amtsbote.errors import AmtsboteError, LeaseLost, Misconfigured, OutOfTime, Reject, Retry
+from amtsbote.events import Event, EventType
+from amtsbote.health import report_throttle
+from amtsbote.keys import DropAddress, parse_drop
+from amtsbote.lifecycle import ImpossibleTransition
+from amtsbote.messages import DropRequest
+from amtsbote.observability import count, log
+from amtsbote.outbox import Version
+from amtsbote.queues import Attempt, describe
+from amtsbote.services import Services
+from amtsbote.verbs.accounts import as_retry, destination_of, require_unpaused
+
+PAUSED_SECONDS = 900  # how long a drop for a switched-off connection waits before it is looked at again
+
+
+class ConnectionOff(Retry):
+    """The connection is paused or this direction is off; the drop waits without using up its tries."""
+
+
+@dataclass
+class LedgerJournal:
+    """The adapter's memory of one delivery, kept in the drop's row under this worker's lease."""
+
+    services: Services
+    row: DropRow
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def save(self) -> None:
+        """Write the state down; LeaseLost when another worker has taken the delivery over."""
+        self.row = self.services.ledger.advance_drop(self.row, Noted(self.row.fence, json.dumps(self.state)))
+
+
+def deliver(request: DropRequest, attempt: Attempt, services: Services, deadline: Deadline) -> None:
+    """Deliver the version that was dropped, or go on with it. Retry when the request has to come again."""
+    for version in services.outbox.versions(request):
+        try:
+            _deliver(version, attempt, services, deadline)
+        except (OutOfTime, ConnectionOff) as pause:
+            _continue_later(request, pause, services)
+
+
+def _deliver(version: Version, attempt: Attempt, services: Services, deadline: Deadline) -> None:
+    now = services.clock()
+    address, refusal = _address(version.key)
+    row = services.ledger.open_drop(
+        received(version.bucket, version.key, version.version_id, version.sequence, address_of(address), now)
+    )
+    if row.state in ENDED or row.state is DropState.SENT:
+        _tell(row, services)  # the event came again, or a worker died just before it told
+    elif address is None or refusal is not None:
+        _fail(row, refusal or Reject("KEY_FITS_NO_RULE", "the key fits no rule"), services)
+    elif not may_send(row, now):
+        _wait_for_the_other(row, attempt, services)
+    else:
+        _send(row, version, address, attempt, services, deadline)
+
+
+def _address(key: str) -> tuple[DropAddress | None, Reject | None]:
+    try:
+        return parse_drop(key), None
+    except Reject as refusal:
+        return None, refusal
+
+
+def address_of(address: DropAddress | None) -> tuple[str, str]:
+    """Return (portal, connection), empty where the key fits no rule."""
+    return ("", "") if address is None else (address.portal, address.connection)
+
+
+def _send(
+    row: DropRow, version: Version, address: DropAddress, attempt: Attempt, services: Services, deadline: Deadline
+) -> None:
+    if not attempt.last:
+        require_unpaused(services, address.connection)
+    until = services.clock() + timedelta(seconds=services.settings.lease_seconds)
+    try:
+        leased = services.ledger.advance_drop(row, SendLease(until))
+    except ImpossibleTransition:
+        return _wait_for_the_other(services.ledger.drop(row), attempt, services)
+    try:
+        _send_leased(leased, version, address, services, deadline)
+    except LeaseLost:
+        log.warning("lease lost", extra={"connection": row.connection, "version": row.version_id})
+    except (OutOfTime, ConnectionOff):
+        services.ledger.advance_drop(leased, Paused(leased.fence))
+        raise
+    except Misconfigured as error:
+        _retry(leased, as_retry(services, row.connection, error), attempt, services)
+    except Retry as retry:
+        report_throttle(services, row.connection, retry)
+        _retry(leased, retry, attempt, services)
+    except AmtsboteError as error:
+        _fail(leased, error, services, fence=leased.fence)
+
+
+def _send_leased(row: DropRow, version: Version, address: DropAddress, services: Services, deadline: Deadline) -> None:
+    connection = services.connections.get(address.connection)
+    destination = destination_of(services, connection, deadline)
+    if destination is None:
+        raise ConnectionOff("CONNECTION_PAUSED", "the connection, or its sending direction, is switched off")
+    drop = services.outbox.drop(version, address)
+    services.receipts.write(row)
+    journal = LedgerJournal(services, row, json.loads(row.journal))
+    delivery = destination.deliver(drop, journal)
+    _tell(services.ledger.advance_drop(journal.row, Reported(delivery, row.fence)), services)
+
+
+def _retry(row: DropRow, retry: Retry, attempt: Attempt, services: Services) -> None:
+    """Give the request back to its queue; after the last try the drop has failed, and may be dropped again."""
+    if attempt.last:
+        _fail(row, retry, services, fence=row.fence, retryable=True)
+        return
+    services.ledger.advance_drop(row, Paused(row.fence, retry.code))
+    raise retry
+
+
+def _fail(
+    row: DropRow, error: AmtsboteError, services: Services, *, fence: int | None = None, retryable: bool = False
+) -> None:
+    message = error.message if error.portal_words is None else f"{error.message}: {error.portal_words}"
+    log.error("delivery failed", extra={"connection": row.connection, "version": row.version_id, **describe(error)})
+    count("Failed")
+    _tell(services.ledger.advance_drop(row, Failed(Failure(error.code, message, retryable), fence)), services)
+
+
+def _tell(row: DropRow, services: Services) -> None:
+    """Bring receipt and event up to the row; only then an ended delivery is no longer due."""
+    publish_update(row, services)
+    if row.state in ENDED:
+        count("Delivered" if row.state is DropState.DELIVERED else "DeliveryFailed")
+        services.ledger.advance_drop(row, Told())
+
+
+def publish_update(row: DropRow, services: Services) -> None:
+    """Write the receipt of a drop and send the event that says so."""
+    key = services.receipts.write(row)
+    more: Mapping[str, str] = {"status": row.state, "versionId": row.version_id}
+    services.bus.publish(Event(EventType.DELIVERY_UPDATED, row.portal, row.connection, row.portal_id, key, more))
+
+
+def _wait_for_the_other(row: DropRow, attempt: Attempt, services: Services) -> None:
+    """Come again when the lease of the worker that has the drop runs out, in case it dies."""
+    if row.state is not DropState.SENDING or row.lease_until is None or attempt.last:
+        return
+    seconds = max(1.0, (row.lease_until - services.clock()).total_seconds())
+    raise Retry("DELIVERY_UNDER_WAY", "another worker is sending this drop", after_seconds=seconds)
+
+
+def _continue_later(request: DropRequest, pause: Retry, services: Services) -> None:
+    delay = PAUSED_SECONDS if isinstance(pause, ConnectionOff) else 0
+    services.own_queue.send_all([request.body()], delay_seconds=delay)

@@ -1,0 +1,143 @@
+"""poll: ask a portal what is there, open ledger rows, queue fetches. It never changes anything at the portal."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from amtsbote.batches import side_by_side
+from amtsbote.deadline import Deadline
+from amtsbote.health import report_recovery
+from amtsbote.lifecycle import (
+    SETTLED,
+    AcknowledgeWanted,
+    Hydrated,
+    ImpossibleTransition,
+    ItemEvent,
+    ItemRow,
+    Reopened,
+    Requeued,
+    State,
+    Work,
+    may_reopen,
+    opened,
+    watermark_after,
+)
+from amtsbote.messages import ConnectionTask, FetchRequest, Task
+from amtsbote.observability import count, log, seconds
+from amtsbote.portals.portal import AcknowledgePolicy, Connection
+from amtsbote.portals.protocols import Finding
+from amtsbote.services import Services
+from amtsbote.status import polled
+from amtsbote.verbs.accounts import for_connection, left_alone, source_of
+
+WRITERS = 8  # ledger writes side by side
+
+
+@dataclass(frozen=True)
+class Polled:
+    """What a poll found: how many items the portal lists, how many of them are new, how many fetches were queued."""
+
+    listed: int = 0
+    new: int = 0
+    queued: int = 0
+
+
+def poll(task: ConnectionTask, services: Services, deadline: Deadline) -> Polled:
+    """Bring ledger and queue up to what the portal lists. A failing login marks the connection, and only it."""
+    return for_connection(task, services, lambda connection: _poll(connection, task, services, deadline), Polled())
+
+
+def _poll(connection: Connection, task: ConnectionTask, services: Services, deadline: Deadline) -> Polled:
+    status = services.ledger.status(connection.portal, connection.name)
+    source = source_of(services, connection, deadline)
+    if source is None or left_alone(services, status, task):
+        return Polled()
+    whole = task.task is Task.RECONCILE or status.watermark is None
+    since = None if whole or status.watermark is None else status.watermark - services.settings.overlap
+    findings = {finding.id: finding for finding in source.discover(since)}
+    known = services.ledger.items(connection.portal, connection.name, list(findings))
+    fresh = [finding for finding in findings.values() if finding.id not in known]
+    to_fetch = [*_open(fresh, connection, services), *_follow_up(findings.values(), known, connection, services)]
+    due = list(services.ledger.due_items(Work.FETCH, connection.portal, connection.name))
+    requeued = _advance_all([(row, Requeued()) for row in due], services)
+    queued = _queue([*to_fetch, *(row.id for row in requeued)], connection, services)
+    _measure(known.values(), due, services)
+    settled = frozenset(id_ for id_, row in known.items() if row.state in SETTLED)
+    listed = {finding.id: finding.created_at for finding in findings.values()}
+    watermark = watermark_after(status.watermark, listed, settled)
+    services.ledger.change_status(
+        report_recovery(services, status), lambda each: polled(each, watermark, services.clock(), whole=whole)
+    )
+    return _logged(Polled(len(findings), len(fresh), queued), connection, task)
+
+
+def _open(fresh: Sequence[Finding], connection: Connection, services: Services) -> list[str]:
+    """Open the rows of new items and return the ids of those that can be fetched."""
+    now = services.clock()
+
+    def open_one(finding: Finding) -> str | None:
+        row = opened(connection.portal, connection.name, finding, _record(finding), now)
+        mine = services.ledger.open(row)
+        return finding.id if mine and finding.waiting_for is None else None
+
+    return [id_ for id_ in side_by_side(open_one, fresh, WRITERS) if id_ is not None]
+
+
+def _follow_up(
+    findings: Iterable[Finding], known: dict[str, ItemRow], connection: Connection, services: Services
+) -> list[str]:
+    """Let happen to known items what the list says of them; return the ids of those that can be fetched now."""
+    policy = connection.secret.acknowledge
+    events = [
+        (known[finding.id], event)
+        for finding in findings
+        if finding.id in known and (event := _news(finding, known[finding.id], policy, services.clock()))
+    ]
+    return [row.id for row in _advance_all(events, services) if row.state is State.DISCOVERED]
+
+
+def _news(finding: Finding, row: ItemRow, policy: AcknowledgePolicy, now: datetime) -> ItemEvent | None:
+    """Return what a portal's list says that the row does not know yet."""
+    if row.state is State.DISCOVERED and row.waiting_for and finding.waiting_for is None:
+        return Hydrated(_record(finding))
+    if may_reopen(row, now) and finding.waiting_for is None:
+        return Reopened(_record(finding))
+    if row.state is State.STORED and row.due is None and policy is not AcknowledgePolicy.NEVER:
+        return AcknowledgeWanted()
+    return None
+
+
+def _advance_all(events: Sequence[tuple[ItemRow, ItemEvent]], services: Services) -> list[ItemRow]:
+    """Let each event happen; a row that a worker has changed meanwhile is left to that worker."""
+
+    def advance_one(pair: tuple[ItemRow, ItemEvent]) -> ItemRow | None:
+        try:
+            return services.ledger.advance(*pair)
+        except ImpossibleTransition:
+            return None
+
+    return [row for row in side_by_side(advance_one, events, WRITERS) if row is not None]
+
+
+def _queue(ids: Iterable[str], connection: Connection, services: Services) -> int:
+    requests = (FetchRequest(portal=connection.portal, connection=connection.name, id=id_).body() for id_ in ids)
+    return services.queue(services.settings.fetch_queue_url).send_all(requests)
+
+
+def _record(finding: Finding) -> str:
+    return json.dumps(finding.record)
+
+
+def _measure(known: Iterable[ItemRow], due: Iterable[ItemRow], services: Services) -> None:
+    """Report how old the oldest work is, in seconds since it was discovered."""
+    waiting = [row.discovered_at for row in (*known, *due) if row.state not in SETTLED]
+    age = (services.clock() - min(waiting)).total_seconds() if waiting else 0.0
+    seconds("OldestWorkAge", age)
+
+
+def _logged(result: Polled, connection: Connection, task: ConnectionTask) -> Polled:
+    counts = {"listed": result.listed, "new": result.new, "queued": result.queued}
+    log.info("polled", extra={"connection": connection.name, "task": task.task, **counts})
+    count("Found", result.new)
+    return result
