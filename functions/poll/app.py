@@ -1,0 +1,23 @@
+"""poll: asks a portal what is there."""
+
+from typing import Any
+
+from amtsbote.deadline import Deadline, LambdaContext
+from amtsbote.lambda_services import services
+from amtsbote.messages import ConnectionTask
+from amtsbote.observability import observed
+from amtsbote.queues import BatchResponse, each_record
+from amtsbote.verbs.poll import poll
+
+
+@observed
+def handler(event: dict[str, Any], context: LambdaContext) -> BatchResponse:
+    """Poll each connection that is asked for; report the ones that must come again."""
+    own, deadline = services(), Deadline.of(context)
+    return each_record(
+        event["Records"],
+        ConnectionTask,
+        lambda request, _: poll(request, own, deadline),
+        queue=own.own_queue,
+        tries=own.settings.tries,
+    )
