@@ -1,0 +1,1 @@
+"""The whole system on one machine: an embedded AWS, the real template deployed to it, and simulated portals."""

@@ -1,0 +1,193 @@
+"""The process that serves the embedded AWS: MiniStack under hypercorn, tied to the process that started it.
+
+Run by `sandbox.embedded` only, as a file, in a clean environment: `python -I aws_server.py SOCKET MODE TEMPORARY`.
+It adds two things to MiniStack:
+
+- It ends, in good order, as soon as its standard input closes: whoever started it may be killed, it is not left behind.
+- In the mode `durable` the answer to a change leaves only when the change is on disk. MiniStack by itself saves when it
+  is told to shut down and at no other time. ASGI has a message for that, so this server sends it whenever something
+  changed, and lets all changes that arrived meanwhile share the next save.
+"""
+
+import asyncio
+import importlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+APPLICATION = "ministack.app:app"
+KEEP_ALIVE_SECONDS = 75
+STOP_SECONDS = {True: 3.0, False: 0.2}
+"""How long requests that are under way may take at the end: when durable, and when nothing is kept anyway."""
+
+READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+READING_ACTIONS = ("Get", "List", "Describe", "Query", "Scan", "BatchGet", "TransactGet", "Receive", "Filter")
+
+GATHER_SECONDS = 0.02
+"""How long a save waits for what a change sets off behind its answer, such as an object's event on its way to a queue.
+After a long save it waits that long again, so that saving takes half of the time at most."""
+
+QUIET_SECONDS = 5.0
+"""How often it is saved without a request, for what happens by itself: schedules, message retention, dead letters."""
+
+SAVING_LOGGERS = ("persistence", "transfer")
+"""They tell of every save and of every service; only their warnings are worth a line."""
+
+orphaned = threading.Event()
+"""Set when the process that started this one has gone without stopping it."""
+
+
+def changes_something(scope: Scope) -> bool:
+    """Whether a request may leave the state different: by its method, and by its action where all are POST."""
+    if scope["type"] != "http" or scope["method"] in READING_METHODS:
+        return False
+    target = next((value for name, value in scope["headers"] if name.lower() == b"x-amz-target"), b"")
+    return not target.decode().rpartition(".")[2].startswith(READING_ACTIONS)
+
+
+class Durable:
+    """An ASGI application that holds the answer to every change back until the state that contains it is saved."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._waiting: list[asyncio.Future[None]] = []
+        self._saver: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; the first message of an answer waits for the save, the rest follows it."""
+        if not changes_something(scope):
+            await self._application(scope, receive, send)
+            return
+
+        async def send_when_saved(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await self._saved()
+            await send(message)
+
+        await self._application(scope, receive, send_when_saved)
+
+    async def save_regularly(self) -> None:
+        """Save every few seconds, for ever."""
+        while True:
+            await asyncio.sleep(QUIET_SECONDS)
+            await self._saved()
+
+    async def _saved(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        if self._saver is None or self._saver.done():
+            self._saver = asyncio.create_task(self._save_until_quiet())
+        await waiter
+
+    async def _save_until_quiet(self) -> None:
+        pause = GATHER_SECONDS
+        while self._waiting:
+            await asyncio.sleep(pause)
+            waiting, self._waiting = self._waiting, []
+            started = time.monotonic()
+            try:
+                await self._save()
+            finally:
+                self._release(waiting)
+            pause = max(GATHER_SECONDS, time.monotonic() - started)
+
+    @staticmethod
+    def _release(waiting: list[asyncio.Future[None]]) -> None:
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _save(self) -> None:
+        async def shutdown() -> Message:
+            return {"type": "lifespan.shutdown"}
+
+        async def ignore(_: Message) -> None:
+            return None
+
+        await self._application({"type": "lifespan", "asgi": {"version": "3.0"}}, shutdown, ignore)
+
+
+def load(path: str) -> Application:
+    """The application that `module:name` names, as every ASGI server finds it."""
+    module, _, name = path.partition(":")
+    application: Application = getattr(importlib.import_module(module), name)
+    return application
+
+
+def configuration(descriptor: int, *, durable: bool) -> Config:
+    """Hypercorn on the socket that was handed down: it was bound before, so no other process can take the port."""
+    config = Config()
+    config.bind = [f"fd://{descriptor}"]
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.graceful_timeout = STOP_SECONDS[durable]
+    return config
+
+
+async def run(descriptor: int, *, durable: bool) -> None:
+    """Serve until SIGTERM, SIGINT or the end of standard input."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    threading.Thread(target=_stop_with_parent, args=(loop, stop), daemon=True).start()
+    application = load(APPLICATION)
+    for name in SAVING_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if not durable:
+        await _serve(application, configuration(descriptor, durable=False), stop)
+        return
+    kept = Durable(application)
+    async with asyncio.TaskGroup() as tasks:
+        saving = tasks.create_task(kept.save_regularly())
+        await _serve(kept, configuration(descriptor, durable=True), stop)
+        saving.cancel()
+
+
+async def _serve(application: Application, config: Config, stop: asyncio.Event) -> None:
+    served: Any = application
+    await serve(served, config, shutdown_trigger=stop.wait)
+
+
+def _stop_with_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    sys.stdin.buffer.read()
+    orphaned.set()
+    loop.call_soon_threadsafe(stop.set)
+
+
+def _clear_up(temporary: str) -> None:
+    """End the whole group, then remove the folder: from a process outside the group, as workers still write to it."""
+    group = os.getpgid(0)
+    if os.fork():
+        signal.pause()
+    os.setsid()
+    os.killpg(group, signal.SIGKILL)
+    shutil.rmtree(temporary, ignore_errors=True)
+    os._exit(0)
+
+
+def main(descriptor: str, durable: str, temporary: str) -> None:
+    """Serve on the socket, then take the workers along; and the folder, when nobody is left who would remove it."""
+    try:
+        asyncio.run(run(int(descriptor), durable=durable == "durable"))
+    finally:
+        if orphaned.is_set():
+            _clear_up(temporary)
+        os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
