@@ -1,0 +1,284 @@
+"""The simulated portals as one set: where they are, who may log in, which targets there are, and the secrets for them.
+
+`start_all` fills them with a few examples for `make up`; the demo opens the same set and seeds its own scenario.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import boto3
+from aiohttp import web
+from mypy_boto3_secretsmanager import SecretsManagerClient
+
+from sandbox.portals.docxworld import Account, Download, Script, SimulatedDocxworld, Step, Target, UploadOptions
+from sandbox.portals.duba import SimulatedDuba
+from sandbox.portals.server import CONTROL_PREFIX, serve
+
+KLINIKUM, DRUCKSTRASSE = "klinikum", "druckstrasse"
+DUBA_LOGIN = ("amtsbote", "ein-Passwort-fuer-DUBA")
+USER_LOGIN = ("amtsbote@klinikum.example", "ein-Passwort-fuer-docxworld")
+CLIENT_LOGIN = ("druckstrasse-client", "ein-Geheimnis-fuer-docxworld")
+ROLES = frozenset({"ROLE_CUSTOMER_UPLOADER", "ROLE_CUSTOMER_DOWNLOADER_RESULTS", "ROLE_CUSTOMER_DOWNLOADER_REPORTS"})
+SCOPES = ("tower/customer-uploader", "tower/customer-downloader-results", "tower/customer-downloader-reports")
+
+CHUNKED_FROM_BYTES = 10_000_000
+MOST_PER_PAGE = 20
+EXAMPLE_MESSAGES = 5
+EXAMPLE_DOWNLOADS = 4
+
+WAITING = "WAITING_APPROVAL"
+APPROVED: Script = (Step(0, "UPLOADED"), Step(0, WAITING), Step(1.5, "APPROVED"), Step(0.5, "TRANSFERRED"))
+REJECTED: Script = (Step(0, "UPLOADED"), Step(0, WAITING), Step(1.5, "REJECTED", message="Briefkopf veraltet"))
+NOT_TRANSFERRED: Script = (Step(0, "UPLOADED"), Step(1, "TRANSFER_FAILED"))
+
+
+class Embedded(Protocol):
+    """What is needed of the embedded AWS."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where it answers."""
+
+    def session(self) -> boto3.Session:
+        """A session with the administrator's keys."""
+
+
+@dataclass(frozen=True)
+class TargetKind:
+    """A target as it is set up: whose it is, its workflow's name and abbreviation, and what becomes of uploads to it."""
+
+    connection: str
+    name: str
+    abbreviation: str
+    script: Script | None = None
+
+
+TARGETS = (
+    TargetKind(KLINIKUM, "Briefpost", "BRIEF"),
+    TargetKind(KLINIKUM, "Freigabepflichtig", "FREIGABE", APPROVED),
+    TargetKind(KLINIKUM, "Wird abgelehnt", "ABLEHNUNG", REJECTED),
+    TargetKind(KLINIKUM, "Gestört", "STOERUNG", NOT_TRANSFERRED),
+    TargetKind(DRUCKSTRASSE, "Massendruck", "MASSE"),
+)
+
+
+class ExampleDocxworld(SimulatedDocxworld):
+    """A docxworld with short pages, where another client may be quicker, and that takes new downloads over HTTP."""
+
+    def __init__(self, *, options: UploadOptions | None = None, most_per_page: int = MOST_PER_PAGE) -> None:
+        super().__init__(options=options)
+        self.most_per_page = most_per_page
+        self.contested: set[str] = set()
+        """Downloads that another client takes as soon as we have asked for their link."""
+
+    def application(self) -> web.Application:
+        """The whole server; the two habits come after faults and recording."""
+        application = super().application()
+        application.middlewares.append(self._habits())
+        return application
+
+    def control_routes(self) -> Sequence[web.AbstractRouteDef]:
+        """`POST downloads` lays one ready: target (abbreviation), fileName, type, contentBase64; all optional."""
+        return [web.post(f"{CONTROL_PREFIX}/downloads", self._control_add)]
+
+    def _habits(self) -> Any:
+        @web.middleware
+        async def habits(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            answer = await handler(self._on_short_pages(request))
+            if request.path.endswith("/generate-link"):
+                self._let_the_other_client_in(request.match_info["id"])
+            return answer
+
+        return habits
+
+    def _on_short_pages(self, request: web.Request) -> web.Request:
+        """A server may give less per page than it was asked for; its answer says so."""
+        size = request.query.get("size", "")
+        if not size.isdecimal() or int(size) <= self.most_per_page:
+            return request
+        return request.clone(rel_url=request.rel_url.update_query(size=str(self.most_per_page)))
+
+    def _let_the_other_client_in(self, download_id: str) -> None:
+        if download_id in self.contested:
+            self.contested.discard(download_id)
+            self.taken_by_other_client(download_id)
+
+    async def _control_add(self, request: web.Request) -> web.Response:
+        try:
+            download = self._add_from(json.loads(await request.text()))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            return web.json_response({"error": f"no download: {error}"}, status=400)
+        return web.json_response({"id": download.id, "fileName": download.file_name}, status=201)
+
+    def _add_from(self, body: Mapping[str, str]) -> Download:
+        known = {each.workflow.abbreviation: each for each in self.catalogue.targets.values()}
+        name = body.get("fileName", "Ergebnis.pdf")
+        content = base64.b64decode(body["contentBase64"]) if "contentBase64" in body else example_pdf(name)
+        return self.add_download(
+            known[body.get("target", "BRIEF")], content, type=body.get("type", "RESULT"), file_name=name
+        )
+
+
+@dataclass(frozen=True)
+class Portals:
+    """The running portals. `targets` are docxworld's by abbreviation."""
+
+    duba: SimulatedDuba
+    docxworld: ExampleDocxworld
+    targets: Mapping[str, Target]
+
+    def addresses(self) -> dict[str, dict[str, str]]:
+        """Where each portal answers, as `up --json` prints it."""
+        return {
+            "duba": {"baseUrl": self.duba.base_url},
+            "docxworld": {
+                "baseUrl": self.docxworld.base_url,
+                "cognitoUrl": self.docxworld.cognito_url,
+                "tokenUrl": self.docxworld.token_url,
+            },
+        }
+
+
+def open_portals(running: ExitStack) -> Portals:
+    """Serve all portals, with their accounts and targets and without any document, until `running` is closed."""
+    duba = SimulatedDuba(*DUBA_LOGIN)
+    docxworld = ExampleDocxworld(options=UploadOptions(chunk_threshold_bytes=CHUNKED_FROM_BYTES))
+    running.callback(docxworld.close)
+    targets = {kind.abbreviation: _add_target(docxworld, kind) for kind in TARGETS}
+    _add_accounts(docxworld, targets)
+    for portal in (duba, docxworld):
+        running.enter_context(serve(portal))
+    return Portals(duba, docxworld, targets)
+
+
+def start_all(aws: Embedded, running: ExitStack) -> dict[str, dict[str, str]]:
+    """Start all portals with a few examples and connect them; returns name → addresses. They stop with `running`."""
+    portals = open_portals(running)
+    _add_examples(portals)
+    connect(portals, aws.session().client("secretsmanager", endpoint_url=aws.endpoint))
+    return portals.addresses()
+
+
+def how_to_add(addresses: Mapping[str, Mapping[str, str]]) -> str:
+    """What to type to give the running portals more, for people."""
+    duba, docxworld = addresses["duba"]["baseUrl"], addresses["docxworld"]["baseUrl"]
+    return "\n".join(
+        (
+            "More for the inbox:",
+            f"  curl -d '{{}}' -H 'Content-Type: application/json' {duba}{CONTROL_PREFIX}/messages",
+            f'  curl -d \'{{"fileName": "Ergebnis.pdf"}}\' {docxworld}{CONTROL_PREFIX}/downloads',
+            f"For the outbox: docxworld/{KLINIKUM}/<{'|'.join(_abbreviations(KLINIKUM))}>/<file name>,",
+            f"                docxworld/{DRUCKSTRASSE}/<{'|'.join(_abbreviations(DRUCKSTRASSE))}>/<file name>",
+            f"Faults: POST <portal>{CONTROL_PREFIX}/faults, what is there: GET <portal>{CONTROL_PREFIX}/state",
+        )
+    )
+
+
+# --- connections -----------------------------------------------------------------------------------------------------
+
+
+def secrets(portals: Portals) -> dict[str, dict[str, Any]]:
+    """The body of each connection's secret by its name (contract, section 1)."""
+    return {
+        f"amtsbote/duba/{KLINIKUM}": duba_secret(portals.duba),
+        f"amtsbote/docxworld/{KLINIKUM}": _docxworld_secret(portals.docxworld, KLINIKUM, _user_auth(portals.docxworld)),
+        f"amtsbote/docxworld/{DRUCKSTRASSE}": _docxworld_secret(
+            portals.docxworld, DRUCKSTRASSE, _client_auth(portals.docxworld)
+        ),
+    }
+
+
+def connect(portals: Portals, client: SecretsManagerClient) -> None:
+    """Switch every connection on; one that is there from an earlier start is pointed at the portals of now."""
+    for name, body in secrets(portals).items():
+        try:
+            client.create_secret(Name=name, SecretString=json.dumps(body))
+        except client.exceptions.ResourceExistsException:
+            client.put_secret_value(SecretId=name, SecretString=json.dumps(body))
+
+
+def duba_secret(duba: SimulatedDuba) -> dict[str, Any]:
+    """The secret of a DUBA connection, everything that has a default left at it."""
+    username, password = DUBA_LOGIN
+    return {"baseUrl": duba.base_url, "username": username, "password": password}
+
+
+def downloader_client(connection: str) -> str:
+    """The name under which a connection acknowledges downloads."""
+    return f"amtsbote-{connection}"
+
+
+def _docxworld_secret(docxworld: SimulatedDocxworld, connection: str, auth: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "baseUrl": docxworld.base_url,
+        "auth": dict(auth),
+        "uploader": {"role": "ROLE_CUSTOMER_UPLOADER"},
+        "downloader": {"clientId": downloader_client(connection), "types": ["RESULT", "REPORT"]},
+    }
+
+
+def _user_auth(docxworld: SimulatedDocxworld) -> dict[str, Any]:
+    return {
+        "kind": "user-password",
+        "cognitoUrl": docxworld.cognito_url,
+        "clientId": docxworld.app_client_id,
+        "username": USER_LOGIN[0],
+        "password": USER_LOGIN[1],
+    }
+
+
+def _client_auth(docxworld: SimulatedDocxworld) -> dict[str, Any]:
+    return {
+        "kind": "client-credentials",
+        "tokenUrl": docxworld.token_url,
+        "clientId": CLIENT_LOGIN[0],
+        "clientSecret": CLIENT_LOGIN[1],
+        "scopes": list(SCOPES),
+    }
+
+
+# --- what the portals hold -------------------------------------------------------------------------------------------
+
+
+def example_pdf(text: str) -> bytes:
+    """Bytes that begin like a PDF and differ with the text; nothing here looks inside."""
+    return f"%PDF-1.7\n% {text}\n%%EOF\n".encode()
+
+
+def _add_target(docxworld: SimulatedDocxworld, kind: TargetKind) -> Target:
+    needed = kind.script is not None and any(step.state == WAITING for step in kind.script)
+    return docxworld.add_target(kind.name, kind.abbreviation, script=kind.script, approval_needed=needed)
+
+
+def _add_accounts(docxworld: SimulatedDocxworld, targets: Mapping[str, Target]) -> tuple[Account, Account]:
+    """Each connection has an account of its own that sees its own targets only."""
+
+    def own(connection: str) -> set[str]:
+        return {targets[abbreviation].id for abbreviation in _abbreviations(connection)}
+
+    return (
+        docxworld.add_user(*USER_LOGIN, roles=set(ROLES), targets=own(KLINIKUM)),
+        docxworld.add_technical_access(*CLIENT_LOGIN, roles=set(ROLES), targets=own(DRUCKSTRASSE)),
+    )
+
+
+def _abbreviations(connection: str) -> list[str]:
+    return [kind.abbreviation for kind in TARGETS if kind.connection == connection]
+
+
+def _add_examples(portals: Portals) -> None:
+    for number in range(EXAMPLE_MESSAGES):
+        portals.duba.add_message(aktenzeichen=f"12 XVII {100 + number}/26")
+    for number in range(EXAMPLE_DOWNLOADS):
+        kind, name = ("REPORT", "Sendebericht") if number % 2 else ("RESULT", "Ergebnis")
+        target = portals.targets["MASSE" if number % 2 else "BRIEF"]
+        file_name = f"{name} {number + 1}.pdf"
+        portals.docxworld.add_download(target, example_pdf(file_name), type=kind, file_name=file_name)
