@@ -1,0 +1,1 @@
+"""What must hold for the stack, read from its template: no network, no account."""

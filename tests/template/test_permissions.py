@@ -1,0 +1,217 @@
+"""Least privilege, as far as the template can show it: what each role allows, and on what."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.template.loading import UNROUTED, Function, stack, template_text
+
+STACK = stack()
+SANDBOX = stack(AllowLoopbackPortals="true")
+FUNCTIONS = STACK.functions()
+SECRETS = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret"
+PORTALS = ("duba", "docxworld")
+EACH_FUNCTION = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
+
+# AWS offers no resource to name for these.
+UNNAMEABLE = {"secretsmanager:ListSecrets", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+
+# On AWS this is sqs:SendMessage and no other action.
+SEND = "sqs:SendMessage*"
+
+ALWAYS = {
+    "events:PutEvents",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:ChangeMessageVisibility",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ReceiveMessage",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+}
+LOGIN = {"secretsmanager:GetSecretValue"}
+ROWS = {"dynamodb:GetItem", "dynamodb:PutItem"}
+RECEIPTS = {"s3:GetObject", "s3:ListBucket", "s3:PutObject"}
+ALLOWED = {
+    "dispatch": LOGIN | ROWS | {"secretsmanager:ListSecrets", SEND},
+    "poll": LOGIN | ROWS | {"dynamodb:BatchGetItem", "dynamodb:Query", SEND},
+    "fetch": LOGIN | ROWS | {"s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket", "s3:PutObject"},
+    "acknowledge": LOGIN | ROWS | {"dynamodb:Query", "s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket"},
+    "deliver": LOGIN | ROWS | RECEIPTS | {"s3:GetObjectVersion", SEND},
+    "track": LOGIN | ROWS | RECEIPTS | {"dynamodb:Query"},
+}
+ALLOWED_UNROUTED = ROWS | RECEIPTS
+
+
+def own_resources(function: Function) -> set[str]:
+    return {r for s in function.statements() for r in s.resources}
+
+
+@EACH_FUNCTION
+def test_a_role_belongs_to_one_function(function: Function) -> None:
+    assert [f.name for f in FUNCTIONS if f.role_name == function.role_name] == [function.name]
+    role = STACK.of_type("AWS::IAM::Role")[function.role_name]
+    assert role.keys() == {"AssumeRolePolicyDocument", "Policies"}, "no managed policy: those name no resource"
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}
+
+
+def test_there_is_no_role_but_the_functions() -> None:
+    assert STACK.of_type("AWS::IAM::Role").keys() == {f.role_name for f in FUNCTIONS}
+    assert not STACK.of_type("AWS::IAM::Policy")
+    assert not STACK.of_type("AWS::IAM::ManagedPolicy")
+
+
+@EACH_FUNCTION
+def test_a_function_may_do_what_its_verb_needs_and_nothing_else(function: Function) -> None:
+    expected = ALLOWED_UNROUTED if function.portal == UNROUTED else ALLOWED[function.verb]
+    assert function.may() == ALWAYS | expected
+
+
+@EACH_FUNCTION
+def test_every_action_is_spelt_out_on_a_named_resource(function: Function) -> None:
+    for statement in function.statements():
+        assert all(re.fullmatch(r"[a-z0-9]+:[A-Za-z]+", action) for action in set(statement.actions) - {SEND})
+        if "*" in statement.resources:
+            assert set(statement.actions) <= UNNAMEABLE
+
+
+@EACH_FUNCTION
+def test_a_function_receives_from_its_own_queue_only(function: Function) -> None:
+    own = {f"${{{function.queue_name}.Arn}}"}
+    for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"):
+        assert function.resources_of(action) == own
+
+
+@pytest.mark.parametrize(
+    ("verb", "targets"),
+    [
+        ("dispatch", {"Poll", "Acknowledge", "Track"}),
+        ("poll", {"Fetch"}),
+        ("fetch", set()),
+        ("acknowledge", set()),
+        ("deliver", {"Deliver"}),
+        ("track", set()),
+    ],
+)
+def test_a_function_sends_to_the_next_queues_of_its_portal_only(verb: str, targets: set[str]) -> None:
+    queues = STACK.of_type("AWS::SQS::Queue")
+    for function in (f for f in FUNCTIONS if f.verb == verb and f.portal != UNROUTED):
+        names = {f"{target}{function.portal.title()}Queue" for target in targets} & queues.keys()
+        assert function.resources_of(SEND) == {f"${{{name}.Arn}}" for name in names}
+
+
+@EACH_FUNCTION
+def test_a_function_writes_its_own_log_only(function: Function) -> None:
+    group = function.properties["LoggingConfig"]["LogGroup"].strip("${}")
+    assert function.resources_of("logs:PutLogEvents") == {f"${{{group}.Arn}}"}
+
+
+@EACH_FUNCTION
+def test_a_function_reads_the_logins_of_its_own_portal_only(function: Function) -> None:
+    secrets = function.resources_of("secretsmanager:GetSecretValue")
+    own = f"{SECRETS}:amtsbote/{function.portal}/*"
+    assert secrets == (set() if function.portal == UNROUTED else {own})
+
+
+@EACH_FUNCTION
+def test_nothing_of_another_portal_is_named_in_a_role(function: Function) -> None:
+    for other in set(PORTALS) - {function.portal}:
+        assert not [r for r in own_resources(function) if other in r.lower()]
+
+
+def test_the_logins_of_administrators_are_read_by_nobody() -> None:
+    assert not [f.name for f in FUNCTIONS if any("amtsbote-admin" in r for r in own_resources(f))]
+    assert not [f.name for f in FUNCTIONS if any(r.endswith(":secret:amtsbote*") for r in own_resources(f))]
+
+
+@pytest.mark.parametrize("verb", ["dispatch", "poll"])
+def test_who_asks_a_portal_has_nothing_to_do_with_the_buckets(verb: str) -> None:
+    assert [f.may("s3:") for f in FUNCTIONS if f.verb == verb] == [set(), set()]
+
+
+@EACH_FUNCTION
+def test_only_fetch_writes_documents_and_only_its_portals(function: Function) -> None:
+    written = {r for r in function.resources_of("s3:PutObject") if "/receipts/" not in r}
+    inbox = "${InboxBucket.Arn}"
+    own = {f"{inbox}/{function.portal}/*", f"{inbox}/quarantine/{function.portal}/*"}
+    assert written == (own if function.verb == "fetch" else set())
+
+
+@EACH_FUNCTION
+def test_only_acknowledge_sees_what_the_backend_has_processed(function: Function) -> None:
+    tags = function.resources_of("s3:GetObjectTagging")
+    document = f"${{InboxBucket.Arn}}/{function.portal}/*/document.json"
+    assert tags == ({document} if function.verb == "acknowledge" else set())
+
+
+def test_acknowledge_reads_no_document_but_its_manifest() -> None:
+    for function in (f for f in FUNCTIONS if f.verb == "acknowledge"):
+        assert function.resources_of("s3:GetObject") == {f"${{InboxBucket.Arn}}/{function.portal}/*/document.json"}
+
+
+@EACH_FUNCTION
+def test_only_the_portals_deliver_reads_the_outbox(function: Function) -> None:
+    outbox = {r for r in own_resources(function) if "OutboxBucket" in r}
+    may_read = function.verb == "deliver" and function.portal != UNROUTED
+    assert outbox == ({"${OutboxBucket.Arn}", f"${{OutboxBucket.Arn}}/{function.portal}/*"} if may_read else set())
+
+
+@EACH_FUNCTION
+def test_receipts_are_written_by_deliver_and_track_of_their_portal(function: Function) -> None:
+    receipts = {r for r in function.resources_of("s3:PutObject") if "/receipts/" in r}
+    prefix = "" if function.portal == UNROUTED else f"{function.portal}/"
+    writes = function.verb in ("deliver", "track")
+    assert receipts == ({f"${{InboxBucket.Arn}}/receipts/{prefix}*"} if writes else set())
+
+
+@EACH_FUNCTION
+def test_a_bucket_is_listed_only_below_what_may_be_read_there(function: Function) -> None:
+    for statement in (s for s in function.statements() if "s3:ListBucket" in s.actions):
+        assert statement.actions == ("s3:ListBucket",)
+        (bucket,) = statement.resources
+        prefix = statement.condition["StringLike"]["s3:prefix"]
+        readable = function.resources_of("s3:GetObject") | function.resources_of("s3:GetObjectVersion")
+        assert any(r.startswith(f"{bucket}/{prefix.removesuffix('*')}") for r in readable)
+
+
+@EACH_FUNCTION
+def test_nobody_deletes_a_document_or_a_row(function: Function) -> None:
+    assert {a for a in function.may() if "Delete" in a} == {"sqs:DeleteMessage"}
+
+
+@EACH_FUNCTION
+def test_the_ledger_is_queried_by_its_index_only(function: Function) -> None:
+    assert function.resources_of("dynamodb:Query") <= {"${LedgerTable.Arn}/index/due"}
+    rows = {r for a in function.may("dynamodb:") - {"dynamodb:Query"} for r in function.resources_of(a)}
+    assert rows == {"${LedgerTable.Arn}"}
+
+
+@EACH_FUNCTION
+def test_events_go_to_the_stacks_own_bus(function: Function) -> None:
+    assert function.resources_of("events:PutEvents") == {"${EventBus.Arn}"}
+
+
+def test_the_function_for_unrouted_drops_is_kept_from_the_receipts_of_the_portals() -> None:
+    (unrouted,) = [f for f in FUNCTIONS if f.portal == UNROUTED]
+    (denial,) = unrouted.statements("Deny")
+    assert denial.actions == ("s3:*",)
+    delivering = {f.portal for f in FUNCTIONS if f.verb == "deliver"} - {UNROUTED}
+    assert set(denial.resources) == {f"${{InboxBucket.Arn}}/receipts/{portal}/*" for portal in delivering}
+
+
+def test_what_the_sandbox_allows_beyond_is_to_look_up_versions() -> None:
+    for function, same in zip(FUNCTIONS, SANDBOX.functions(), strict=True):
+        more = set(map(str, same.statements())) - set(map(str, function.statements()))
+        assert len(more) == (1 if function.verb == "deliver" else 0)
+        assert same.may() - function.may() <= {"s3:ListBucketVersions"}
+
+
+def test_a_comment_says_why_each_permission_is_there() -> None:
+    lines = template_text().splitlines()
+    statements = [n for n, line in enumerate(lines) if re.match(r"^ {14}- Sid: ", line)]
+    assert len(statements) == sum(len(f.statements()) + len(f.statements("Deny")) for f in FUNCTIONS)
+    assert [lines[n] for n in statements if not re.match(r"^ {14}# \w.*\.$", lines[n - 1])] == []

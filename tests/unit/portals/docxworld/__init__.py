@@ -1,0 +1,1 @@
+"""The docxworld client and adapter, against what the portal's page documents."""
