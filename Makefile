@@ -1,0 +1,86 @@
+# Every target does the set-up that it needs; a second run does nothing that is already done.
+# `make check` is what CI runs, in the same order.
+
+PYTHON ?= python3
+UV ?= uv
+WORKERS ?= 2
+
+VENV := .venv/.installed
+VENV313 := .venv313/.installed
+SAM := .tools/sam/.installed
+BIN := .venv/bin
+PYTHON313 := $(shell sh tools/find-python 3.13)
+
+CODE := functions layers/amtsbote sandbox tools
+PRESENT = $(wildcard $(CODE) tests benchmarks)
+
+.DEFAULT_GOAL := check
+.PHONY: setup demo up test test-313 test-all lint types template figures check lock clean
+
+setup: $(VENV) $(SAM)
+
+demo: setup
+	$(BIN)/python -m sandbox demo
+
+up: setup
+	$(BIN)/python -m sandbox up
+
+test: setup
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+test-313: $(SAM) $(if $(PYTHON313),$(VENV313))
+ifneq ($(PYTHON313),)
+	.venv313/bin/python -m pytest -n $(WORKERS)
+else
+	@echo "test-313: there is no Python 3.13 here, so the tests did not run on it"
+endif
+
+test-all:
+	$(MAKE) test
+	$(MAKE) test-313
+
+lint: $(VENV)
+	$(BIN)/ruff check $(PRESENT)
+	$(BIN)/ruff format --check $(PRESENT)
+
+types: $(VENV)
+	$(BIN)/mypy $(PRESENT)
+
+template: setup
+	.tools/sam/bin/sam validate --lint --template-file template.yaml --region eu-central-1
+	$(BIN)/cfn-lint template.yaml
+
+figures: $(VENV)
+	$(BIN)/python tools/figures.py
+
+check:
+	$(MAKE) lint
+	$(MAKE) types
+	$(MAKE) test-all
+	$(MAKE) template
+	$(MAKE) figures
+
+# Locks the newest versions that resolve together. Review what changed before you commit it.
+# uv is not part of the set-up: make lock UV=<where it is>.
+LOCK := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+        --no-strip-extras --no-emit-index-url --no-emit-find-links --no-header
+lock:
+	$(LOCK) layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
+	$(LOCK) requirements/dev.in --constraints layers/dependencies/requirements.txt -o requirements/dev.txt
+	$(LOCK) requirements/sam.in -o requirements/sam.txt
+	$(PYTHON) tools/repeat_without_extras.py requirements/sam.txt
+
+clean:
+	rm -rf .venv .venv313 .tools .aws-sam build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV): requirements/dev.txt
+	$(PYTHON) tools/environment.py .venv requirements/dev.txt
+	touch $@
+
+$(VENV313): requirements/dev.txt
+	$(PYTHON313) tools/environment.py .venv313 requirements/dev.txt
+	touch $@
+
+$(SAM): requirements/sam.txt
+	$(PYTHON) tools/environment.py .tools/sam requirements/sam.txt
+	touch $@
