@@ -13,7 +13,7 @@ CONNECTIONS = 16
 CONFIG = Config(
     retries={"mode": "standard"},
     connect_timeout=5,
-    read_timeout=60,
+    read_timeout=20,
     max_pool_connections=CONNECTIONS,
 )
 

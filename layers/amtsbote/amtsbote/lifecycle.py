@@ -16,7 +16,8 @@ from amtsbote.portals.protocols import Finding
 
 REQUEUE_AFTER = timedelta(seconds=60)  # a fetch request not taken up by then is queued again, doubling each time
 REQUEUE_AT_MOST = timedelta(hours=1)
-REOPEN_AFTER = timedelta(hours=1)  # an unavailable item that the portal still lists is tried again after this
+REOPEN_AFTER = timedelta(hours=1)  # an unavailable item that the portal still lists is tried again, doubling each time
+REOPEN_AT_MOST = timedelta(days=1)
 RETRY_GRACE = timedelta(seconds=30)  # the queue brings a deferred item back; the ledger waits this much longer
 PROCESSED_CHECK_FIRST = timedelta(seconds=30)
 PROCESSED_CHECK_AT_MOST = timedelta(minutes=15)
@@ -231,15 +232,15 @@ def lease_is_free(row: ItemRow, now: datetime) -> bool:
 
 
 def _queued_again(row: ItemRow, event: Hydrated | Requeued | Reopened, now: datetime) -> ItemRow:
-    due = Due(Work.FETCH, now + min(REQUEUE_AFTER * 2 ** min(row.queued, 10), REQUEUE_AT_MOST))
-    again = replace(row, queued=row.queued + 1, due=due)
+    first = replace(row, queued=0, due=Due(Work.FETCH, now + REQUEUE_AFTER))
     match event:
         case Hydrated(record) if row.state is State.DISCOVERED and row.waiting_for:
-            return _step(replace(again, waiting_for=None, record=record, queued=0), State.DISCOVERED, now, "READY")
-        case Requeued() if row.state in (State.DISCOVERED, State.FETCHING) and not row.waiting_for:
-            return again
+            return _step(replace(first, waiting_for=None, record=record), State.DISCOVERED, now, "READY")
+        case Requeued() if lease_is_free(row, now):
+            pause = min(REQUEUE_AFTER * 2 ** min(row.queued, 10), REQUEUE_AT_MOST)
+            return replace(row, queued=row.queued + 1, due=Due(Work.FETCH, now + pause))
         case Reopened(record) if row.state is State.UNAVAILABLE:
-            return _step(replace(again, record=record, queued=0), State.DISCOVERED, now, "LISTED_AGAIN")
+            return _step(replace(first, record=record), State.DISCOVERED, now, "LISTED_AGAIN")
     raise ImpossibleTransition(row.state, event)
 
 
@@ -314,7 +315,8 @@ def remembered(history: tuple[Past, ...], past: Past) -> tuple[Past, ...]:
 def may_reopen(row: ItemRow, now: datetime) -> bool:
     """Return whether an unavailable item that the portal lists again is worth another try: it never was stored."""
     stored = any(past.state == State.STORED for past in row.history)
-    return row.state is State.UNAVAILABLE and not stored and row.history[-1].at + REOPEN_AFTER <= now
+    pause: timedelta = min(REOPEN_AFTER * 2 ** min(max(row.attempts - 1, 0), 10), REOPEN_AT_MOST)
+    return row.state is State.UNAVAILABLE and not stored and row.history[-1].at + pause <= now
 
 
 def watermark_after(

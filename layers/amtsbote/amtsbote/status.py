@@ -44,9 +44,10 @@ def recovered(status: ConnectionStatus) -> ConnectionStatus:
 def failed(status: ConnectionStatus, reason: str, now: datetime) -> ConnectionStatus:
     """Return the status after the connection itself failed; each failure in a row doubles the pause."""
     if status.pause_until is not None and now < status.pause_until and status.reason == reason:
-        return status  # one of many workers that found the same thing
+        return replace(status, failed_at=now)  # one of many workers that found the same, or a new secret as wrong
     pause = min(PAUSE_FIRST * 2 ** min(status.failures, 10), PAUSE_AT_MOST)
-    return replace(status, failures=status.failures + 1, failed_at=now, reason=reason, pause_until=now + pause)
+    until = max(now + pause, status.pause_until or now)  # a longer time that the portal asked for runs on
+    return replace(status, failures=status.failures + 1, failed_at=now, reason=reason, pause_until=until)
 
 
 def throttled(status: ConnectionStatus, until: datetime) -> ConnectionStatus:

@@ -185,7 +185,7 @@ def test_a_lost_answer_of_the_storage_is_looked_at_before_anything_is_sent(
 def test_a_file_that_did_not_arrive_is_sent_again(
     single: Storage, server: Server, destination: Destination, journal: Memory
 ) -> None:
-    server.on("PUT", single.paths[0], Reply(500, b""), Reply(body=b""))
+    server.on("PUT", single.paths[0], Reply(500, b""), Reply(headers={"ETag": '"1"'}, body=b""))
     server.on("GET", UPLOAD, Reply(body=SCHEDULED), Reply(body=UPLOADED))
     with pytest.raises(Retry):
         destination.deliver(a_drop(), journal)
@@ -313,7 +313,7 @@ def test_pieces_that_cannot_be_put_together_are_sent_afresh(
 def test_an_address_that_is_refused_is_asked_for_again(
     single: Storage, server: Server, destination: Destination, journal: Memory
 ) -> None:
-    server.on("PUT", single.paths[0], Reply(403, b"<Error/>"), Reply(body=b""))
+    server.on("PUT", single.paths[0], Reply(403, b"<Error/>"), Reply(headers={"ETag": '"1"'}, body=b""))
     server.on("GET", UPLOAD, Reply(body=SCHEDULED), Reply(body=UPLOADED))
     server.on("PUT", UPLOADS, addresses(single), addresses(single, exists=True))
     destination.deliver(a_drop(), journal)
@@ -477,6 +477,7 @@ def test_a_rejection_comes_with_the_approvers_words(server: Server, destination:
     said = destination.track("p1")
     assert (said.outcome, said.error_message) == (Outcome.FAILED, "the approval was rejected: wrong letterhead")
     assert ("processIds", "p1") in server.sent("GET", TASKS)[0].query
+    assert server.sent("GET", TASKS)[0].role == "ROLE_CUSTOMER_APPROVER"
 
 
 def test_a_rejection_whose_words_an_uploader_may_not_read_is_a_rejection_still(

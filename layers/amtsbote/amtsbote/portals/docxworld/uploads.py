@@ -15,7 +15,7 @@ from datetime import timedelta
 from amtsbote.errors import Misconfigured, OutOfTime, Reject, Retry, Unavailable
 from amtsbote.portals.docxworld.client import DocxworldClient
 from amtsbote.portals.docxworld.connection import Uploader
-from amtsbote.portals.docxworld.models import ApprovalTask, Upload, UploadOrder, UploadUrls
+from amtsbote.portals.docxworld.models import ApprovalTask, Role, Upload, UploadOrder, UploadUrls
 from amtsbote.portals.docxworld.orders import check, order_of
 from amtsbote.portals.docxworld.presigned import Content, DeadLink, put
 from amtsbote.portals.docxworld.progress import Progress
@@ -61,14 +61,17 @@ class DocxworldDestination:
         return delivery_of(upload, self._task(upload))
 
     def _task(self, upload: Upload) -> ApprovalTask | None:
-        """Return the approval task of a refused upload, None where an uploader may not read it."""
+        """Return the approval task of a refused upload, None where the account may not read it.
+
+        The page shows tasks to approvers; an account that is none has to do without the words.
+        """
         from amtsbote.portals.docxworld.resources.approvals import ApprovalFilter
 
         if not was_refused(upload):
             return None
         narrowed = ApprovalFilter(process_ids=(upload.process_id,))
         try:
-            tasks = list(self.client.approvals.all(narrowed, role=self.uploader.role))
+            tasks = list(self.client.approvals.all(narrowed, role=Role.CUSTOMER_APPROVER))
         except (Misconfigured, Reject, Unavailable):
             return None
         own = [task for task in tasks if task.process_id == upload.process_id]
@@ -189,8 +192,6 @@ class Delivering:
         for chunk in self._progress.missing():
             self._ready()
             etag = self._put(urls[chunk.counter], NO_HEADERS, chunk.start, chunk.length)
-            if not etag:
-                raise Retry("STORAGE_ERROR", "the storage took a part and gave no ETag for it")
             self._progress.has_part(chunk.counter, etag)
 
     def _ready(self) -> None:
@@ -198,10 +199,14 @@ class Delivering:
         self._transport.deadline.check()
         self._check_alive()
 
-    def _put(self, url: str, headers: Mapping[str, str], start: int, length: int) -> str | None:
+    def _put(self, url: str, headers: Mapping[str, str], start: int, length: int) -> str:
+        """Send a piece and return its ETag; an answer without one is not the storage's (a page of some proxy)."""
         with closing(self._drop.read(start, length)) as source:
             content = Content(source, length, self._transport.deadline.check)
-            return put(self._transport, url, headers, content).get("ETag")
+            etag = put(self._transport, url, headers, content).get("ETag")
+        if not etag:
+            raise Retry("STORAGE_ERROR", "what was sent to the storage was answered without an ETag")
+        return etag
 
     def _complete(self) -> None:
         """Have the parts put together; an error is believed only after a look at the upload."""

@@ -1,0 +1,399 @@
+"""The ledger on a real table (moto's): conditional writes, the sparse index, batched reads, what survives in a row."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from amtsbote.deliveries import DropRow, DropState, Failed, Failure, Reported, SendLease, Told, TrackLater, received
+from amtsbote.errors import Retry
+from amtsbote.ledger import BATCH_GET_ROUNDS, CONFLICT_ROUNDS, Ledger
+from amtsbote.lifecycle import (
+    Acknowledged,
+    Committed,
+    Deferred,
+    FoundGone,
+    ImpossibleTransition,
+    ItemRow,
+    LeaseTaken,
+    Past,
+    Requeued,
+    Work,
+    opened,
+)
+from amtsbote.portals.portal import AcknowledgePolicy
+from amtsbote.portals.protocols import Delivery, Finding, Outcome, Step
+from amtsbote.status import ConnectionStatus, failed, throttled
+from tests.unit.support import NOW, Clock, Recorder, later, refusal
+
+RECORD = {"id": 214, "aktenzeichen": "Müller ./. Größe €", "preis": 1.25, "leer": None, "liste": [], "emoji": "🙂"}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def client(dynamodb: Any) -> Recorder:
+    return Recorder(dynamodb)
+
+
+@pytest.fixture
+def ledger(client: Any, table: str, clock: Clock) -> Ledger:
+    return Ledger(client, table, clock)
+
+
+def item(id_: str = "214", connection: str = "klinikum", **finding: Any) -> ItemRow:
+    found = Finding(id_, finding.pop("created_at", NOW), RECORD, **finding)
+    return opened("duba", connection, found, json.dumps(RECORD, ensure_ascii=False), NOW)
+
+
+def drop(version_id: str = "v1", sequence: str = "0001", key: str = "docxworld/klinikum/t/a.pdf") -> DropRow:
+    return received("outbox", key, version_id, sequence, ("docxworld", "klinikum"), NOW)
+
+
+def sent(ledger: Ledger, row: DropRow) -> DropRow:
+    leased = ledger.advance_drop(ledger.open_drop(row), SendLease(later(minutes=4)))
+    return ledger.advance_drop(leased, Reported(Delivery("up-7", Outcome.IN_PROGRESS), leased.fence))
+
+
+class Elsewhere:
+    """A client through which another worker gets in a change just before each of the first `times` writes."""
+
+    def __init__(self, client: Any, change: Any, times: int = 1) -> None:
+        self._client = client
+        self._change = change
+        self._left = times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_item(self, **arguments: Any) -> Any:
+        if self._left:
+            self._left -= 1
+            self._change()
+        return self._client.put_item(**arguments)
+
+
+# --- inbound items ---
+
+
+def test_an_item_is_opened_once(ledger: Ledger) -> None:
+    assert ledger.open(item())
+    assert not ledger.open(replace(item(), record="other"))
+    assert ledger.item("duba", "klinikum", "214") == item()
+
+
+def test_an_unknown_item_has_no_row(ledger: Ledger) -> None:
+    assert ledger.item("duba", "klinikum", "214") is None
+
+
+def test_the_same_id_in_another_connection_is_another_item(ledger: Ledger) -> None:
+    assert ledger.open(item(connection="a"))
+    assert ledger.open(item(connection="b"))
+
+
+def test_floats_nothing_and_umlauts_of_a_record_survive(ledger: Ledger) -> None:
+    ledger.open(item(hints={"größe": "ß"}))
+    row = ledger.item("duba", "klinikum", "214")
+    assert row is not None
+    assert json.loads(row.record or "") == RECORD
+    assert row.hints == {"größe": "ß"}
+
+
+def test_a_row_comes_back_as_it_was_after_every_step(ledger: Ledger, clock: Clock) -> None:
+    row = item(created_at=None)
+    ledger.open(row)
+    for event in (
+        LeaseTaken(later(minutes=4)),
+        Deferred(1, later(minutes=9), "OUTAGE"),
+        LeaseTaken(later(hours=1)),
+        Committed(2, AcknowledgePolicy.STORED),
+        Acknowledged("DELETED"),
+    ):
+        clock.forward(seconds=1.5)
+        row = ledger.advance(row, event)
+        assert ledger.item("duba", "klinikum", "214") == row
+
+
+def test_each_write_counts_up_the_version_and_happens_at_the_clocks_time(ledger: Ledger, clock: Clock) -> None:
+    ledger.open(item())
+    clock.forward(seconds=7)
+    row = ledger.advance(item(), LeaseTaken(later(minutes=4)))
+    assert (row.version, row.history[-1]) == (2, Past(later(seconds=7), "FETCHING"))
+
+
+def test_an_event_that_changes_nothing_writes_nothing(ledger: Ledger, client: Recorder) -> None:
+    ledger.open(item())
+    row = ledger.advance(ledger.advance(item(), LeaseTaken(later(minutes=4))), Committed(1, AcknowledgePolicy.NEVER))
+    written = len(client.named("put_item"))
+    assert ledger.advance(row, Committed(1, AcknowledgePolicy.NEVER)) == row
+    assert len(client.named("put_item")) == written
+
+
+def test_of_two_workers_with_the_same_row_one_gets_the_lease(ledger: Ledger) -> None:
+    ledger.open(item())
+    ledger.advance(item(), LeaseTaken(later(minutes=4)))
+    with pytest.raises(ImpossibleTransition):
+        ledger.advance(item(), LeaseTaken(later(minutes=5)))
+    row = ledger.item("duba", "klinikum", "214")
+    assert row is not None
+    assert (row.fence, row.lease_until) == (1, later(minutes=4))
+
+
+def test_an_event_that_still_fits_is_judged_anew_on_the_changed_row(ledger: Ledger) -> None:
+    ledger.open(item())
+    ledger.advance(item(), Requeued())
+    row = ledger.advance(item(), Requeued())
+    assert (row.queued, row.version) == (2, 3)
+
+
+def test_a_change_between_reading_and_writing_is_not_overwritten(table: str, dynamodb: Any, clock: Clock) -> None:
+    other = Ledger(dynamodb, table, clock)
+    mine: Any = Elsewhere(dynamodb, lambda: other.advance(item(), Requeued()))
+    other.open(item())
+    row = Ledger(mine, table, clock).advance(item(), LeaseTaken(later(minutes=4)))
+    assert (row.queued, row.fence, row.version) == (1, 1, 3)
+
+
+def test_a_row_that_everybody_changes_at_once_is_a_retry(table: str, dynamodb: Any, clock: Clock) -> None:
+    other = Ledger(dynamodb, table, clock)
+    mine: Any = Elsewhere(dynamodb, lambda: other.advance(item(), Requeued()), times=CONFLICT_ROUNDS)
+    other.open(item())
+    with pytest.raises(Retry, match="LEDGER_CONTENDED"):
+        Ledger(mine, table, clock).advance(item(), Requeued())
+
+
+def test_a_row_deleted_while_it_was_worked_on_is_a_retry_and_stays_deleted(ledger: Ledger) -> None:
+    with pytest.raises(Retry, match="LEDGER_ROW_VANISHED"):
+        ledger.advance(item(), LeaseTaken(later(minutes=4)))
+    assert ledger.item("duba", "klinikum", "214") is None
+
+
+def test_any_other_refusal_of_the_table_is_passed_on(clock: Clock) -> None:
+    class Refusing:
+        def put_item(self, **_: Any) -> None:
+            raise refusal("AccessDeniedException")
+
+    client: Any = Refusing()
+    with pytest.raises(ClientError):
+        Ledger(client, "ledger", clock).open(item())
+
+
+# --- batched reads ---
+
+
+def test_250_ids_are_read_in_three_calls(ledger: Ledger, client: Recorder) -> None:
+    for number in range(0, 250, 5):
+        ledger.open(item(str(number)))
+    rows = ledger.items("duba", "klinikum", [str(number) for number in range(250)])
+    assert sorted(map(int, rows)) == list(range(0, 250, 5))
+    assert all(row.id == id_ for id_, row in rows.items())
+    assert len(client.named("batch_get_item")) == 3
+
+
+def test_an_id_asked_for_twice_is_read_once(ledger: Ledger) -> None:
+    ledger.open(item())
+    assert list(ledger.items("duba", "klinikum", ["214", "214"])) == ["214"]
+
+
+def test_no_ids_need_no_call(ledger: Ledger, client: Recorder) -> None:
+    assert ledger.items("duba", "klinikum", []) == {}
+    assert client.calls == []
+
+
+class Sparing:
+    """A table that answers only some keys of a batched read and hands the others back."""
+
+    def __init__(self, client: Any, keys_per_call: int) -> None:
+        self._client = client
+        self._some = keys_per_call
+        self.calls = 0
+
+    def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> Any:
+        self.calls += 1
+        ((table, wanted),) = RequestItems.items()
+        some, others = wanted["Keys"][: self._some], wanted["Keys"][self._some :]
+        left = {table: {**wanted, "Keys": others}} if others else {}
+        if not some:
+            return {"Responses": {}, "UnprocessedKeys": left}
+        answer = self._client.batch_get_item(RequestItems={table: {**wanted, "Keys": some}})
+        return {"Responses": answer["Responses"], "UnprocessedKeys": left}
+
+
+def test_keys_that_the_table_hands_back_are_asked_for_again(ledger: Ledger, dynamodb: Any, table: str) -> None:
+    for id_ in "abcdef":
+        ledger.open(item(id_))
+    sparing: Any = Sparing(dynamodb, keys_per_call=2)
+    rows = Ledger(sparing, table, Clock()).items("duba", "klinikum", list("abcdef"))
+    assert (set(rows), sparing.calls) == (set("abcdef"), 3)
+
+
+def test_a_table_that_answers_nothing_is_a_retry_and_never_a_missing_item(dynamodb: Any, table: str) -> None:
+    sparing: Any = Sparing(dynamodb, keys_per_call=0)
+    with pytest.raises(Retry, match="LEDGER_THROTTLED"):
+        Ledger(sparing, table, Clock()).items("duba", "klinikum", ["a"])
+    assert sparing.calls == BATCH_GET_ROUNDS
+
+
+# --- what is due ---
+
+
+def test_due_items_come_longest_waiting_first_and_only_when_their_time_has_come(ledger: Ledger, clock: Clock) -> None:
+    for id_, minutes in (("late", 3), ("early", 1), ("middle", 2), ("future", 60)):
+        row = item(id_)
+        assert row.due is not None
+        ledger.open(replace(row, due=replace(row.due, at=later(minutes=minutes))))
+    clock.forward(minutes=3)
+    assert [row.id for row in ledger.due_items(Work.FETCH, "duba", "klinikum")] == ["early", "middle", "late"]
+
+
+def test_what_is_due_is_found_by_work_and_connection_alone(ledger: Ledger, clock: Clock) -> None:
+    ledger.open(item("a"))
+    ledger.open(item("b", connection="other"))
+    ledger.advance(ledger.advance(_opened(ledger, "c"), LeaseTaken(NOW)), Committed(1, AcknowledgePolicy.STORED))
+    clock.forward(hours=1)
+    assert [row.id for row in ledger.due_items(Work.FETCH, "duba", "klinikum")] == ["a"]
+    assert [row.id for row in ledger.due_items(Work.ACKNOWLEDGE, "duba", "klinikum")] == ["c"]
+
+
+def _opened(ledger: Ledger, id_: str) -> ItemRow:
+    ledger.open(item(id_))
+    return item(id_)
+
+
+def test_rows_without_work_are_not_in_the_index(ledger: Ledger, dynamodb: Any, table: str) -> None:
+    ledger.open(item("waits", waiting_for="hydration"))
+    row = ledger.advance(_opened(ledger, "gone"), LeaseTaken(later(minutes=4)))
+    ledger.advance(row, FoundGone("GONE", row.fence))
+    ledger.open_drop(drop())
+    ledger.change_status(ledger.status("duba", "klinikum"), lambda each: throttled(each, NOW))
+    assert dynamodb.scan(TableName=table, IndexName="due")["Items"] == []
+
+
+def test_an_item_done_leaves_the_index(ledger: Ledger, clock: Clock) -> None:
+    row = ledger.advance(_opened(ledger, "a"), LeaseTaken(NOW))
+    row = ledger.advance(row, Committed(row.fence, AcknowledgePolicy.STORED))
+    ledger.advance(row, Acknowledged("DELETED"))
+    clock.forward(days=9)
+    assert not [*ledger.due_items(Work.ACKNOWLEDGE, "duba", "klinikum")]
+    assert not [*ledger.due_items(Work.FETCH, "duba", "klinikum")]
+
+
+def test_more_due_rows_than_a_page_holds_are_all_found(ledger: Ledger, clock: Clock) -> None:
+    for number in range(15):
+        ledger.open(replace(item(f"{number:02d}"), record="x" * 100_000))  # a page of the index holds 1 MB
+    clock.forward(hours=1)
+    assert len([*ledger.due_items(Work.FETCH, "duba", "klinikum")]) == 15
+
+
+# --- drops ---
+
+
+def test_a_drop_is_opened_once_and_a_repeat_gets_the_row_there_is(ledger: Ledger) -> None:
+    ledger.open_drop(drop())
+    leased = ledger.advance_drop(drop(), SendLease(later(minutes=4)))
+    again = ledger.open_drop(replace(drop(), received_at=later(hours=1)))
+    assert again == leased
+    assert again.state is DropState.SENDING
+
+
+def test_a_drop_that_was_never_opened_is_as_it_was_given(ledger: Ledger) -> None:
+    assert ledger.drop(drop()) == drop()
+
+
+def test_a_drops_row_comes_back_as_it_was(ledger: Ledger) -> None:
+    row = ledger.advance_drop(ledger.open_drop(drop()), SendLease(later(minutes=4)))
+    said = Delivery("up-7", Outcome.IN_PROGRESS, (Step(NOW, "Größe"),), {"preis": 1.25, "x": None, "ü": [1]})
+    row = ledger.advance_drop(row, Reported(said, row.fence))
+    assert ledger.drop(drop()) == row
+    row = ledger.advance_drop(row, Failed(Failure("C", "Müller", retryable=True)))
+    assert ledger.drop(drop()) == row
+
+
+def test_of_two_senders_one_gets_the_lease(ledger: Ledger) -> None:
+    row = ledger.open_drop(drop())
+    ledger.advance_drop(row, SendLease(later(minutes=4)))
+    with pytest.raises(ImpossibleTransition):
+        ledger.advance_drop(row, SendLease(later(minutes=4)))
+
+
+def test_due_drops_are_those_to_be_asked_about(ledger: Ledger, clock: Clock) -> None:
+    row = sent(ledger, drop("v1"))
+    sent(ledger, drop("v2", key="docxworld/klinikum/t/b.pdf"))
+    ledger.advance_drop(row, TrackLater(later(hours=1)))
+    clock.forward(minutes=1)
+    assert [each.version_id for each in ledger.due_drops("docxworld", "klinikum")] == ["v2"]
+    assert [*ledger.due_drops("docxworld", "other")] == []
+
+
+def test_an_ended_drop_is_due_until_it_is_told(ledger: Ledger, clock: Clock) -> None:
+    row = ledger.advance_drop(sent(ledger, drop()), Reported(Delivery("up-7", Outcome.DELIVERED)))
+    clock.forward(minutes=1)
+    assert [*ledger.due_drops("docxworld", "klinikum")] == [row]
+    ledger.advance_drop(row, Told())
+    assert [*ledger.due_drops("docxworld", "klinikum")] == []
+
+
+@pytest.mark.parametrize("order", [("v1", "v2"), ("v2", "v1")])
+def test_the_newest_version_is_the_one_of_the_highest_sequence_in_whatever_order_events_come(
+    ledger: Ledger, order: tuple[str, str]
+) -> None:
+    sequences = {"v1": "0055AED6DCD90281E5", "v2": "0055AED6DCD90281E6"}
+    for version in order:
+        ledger.open_drop(drop(version, sequences[version]))
+    assert not ledger.is_newest(drop("v1"))
+    assert ledger.is_newest(drop("v2"))
+
+
+def test_a_repeated_event_does_not_change_which_version_is_the_newest(ledger: Ledger) -> None:
+    ledger.open_drop(drop("v1", "01"))
+    ledger.open_drop(drop("v2", "02"))
+    ledger.open_drop(drop("v1", "01"))
+    assert ledger.is_newest(drop("v2"))
+
+
+def test_each_key_has_its_own_newest_version(ledger: Ledger) -> None:
+    ledger.open_drop(drop("v1", "01", key="a"))
+    ledger.open_drop(drop("v2", "02", key="b"))
+    assert ledger.is_newest(drop("v1", key="a"))
+
+
+def test_a_version_of_a_key_never_seen_counts_as_the_newest(ledger: Ledger) -> None:
+    assert ledger.is_newest(drop())
+
+
+# --- connections ---
+
+
+def test_a_connection_never_seen_has_a_fresh_status(ledger: Ledger) -> None:
+    assert ledger.status("duba", "klinikum") == ConnectionStatus("duba", "klinikum")
+
+
+def test_a_status_comes_back_as_it_was(ledger: Ledger) -> None:
+    fresh = ledger.status("duba", "klinikum")
+    status = ledger.change_status(fresh, lambda each: replace(failed(each, "X", NOW), watermark=later(days=-2)))
+    assert ledger.status("duba", "klinikum") == status
+    assert (status.version, status.reason, status.watermark) == (1, "X", NOW - timedelta(days=2))
+
+
+def test_two_workers_that_change_a_status_at_once_both_have_their_change(ledger: Ledger) -> None:
+    fresh = ledger.status("duba", "klinikum")
+    ledger.change_status(fresh, lambda each: replace(each, watermark=NOW))
+    status = ledger.change_status(fresh, lambda each: throttled(each, later(hours=1)))
+    assert (status.watermark, status.pause_until, status.version) == (NOW, later(hours=1), 2)
+
+
+def test_statuses_of_connections_are_apart(ledger: Ledger) -> None:
+    ledger.change_status(ledger.status("duba", "a"), lambda each: failed(each, "X", NOW))
+    assert ledger.status("duba", "b").healthy
+
+
+def test_an_item_and_a_connection_of_the_same_names_are_apart(ledger: Ledger) -> None:
+    ledger.open(item("x"))
+    assert ledger.status("duba", "klinikum").version == 0

@@ -1,0 +1,132 @@
+"""The outbox on a real, versioned bucket (moto's): which version an event speaks of, and what has vanished."""
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from amtsbote.errors import Reject, Retry
+from amtsbote.keys import DropAddress, drop_reference
+from amtsbote.messages import DropDetail, DroppedBucket, DroppedObject, DropRequest
+from amtsbote.outbox import Outbox, Version
+from tests.unit.support import refusal
+
+KEY = "docxworld/klinikum/ziel/Brief Müller.pdf"
+ADDRESS = DropAddress("docxworld", "klinikum", ("ziel", "Brief Müller.pdf"))
+CONTENT = b"0123456789"
+
+
+@pytest.fixture
+def outbox(s3: Any) -> Outbox:
+    return Outbox(s3)
+
+
+def dropped(s3: Any, bucket: str, content: bytes = CONTENT, key: str = KEY, **more: Any) -> Version:
+    answer = s3.put_object(Bucket=bucket, Key=key, Body=content, **more)
+    return Version(bucket, key, answer["VersionId"], "01")
+
+
+def event(bucket: str, **dropped_object: str) -> DropRequest:
+    detail = DropDetail(bucket=DroppedBucket(name=bucket), object=DroppedObject(key=KEY, **dropped_object))
+    return DropRequest(detail=detail)
+
+
+def test_an_event_speaks_of_the_version_that_it_names(outbox: Outbox, s3: Any, bucket: str) -> None:
+    first = dropped(s3, bucket)
+    dropped(s3, bucket, b"newer")
+    request = event(bucket, version_id=first.version_id, sequencer="0055AE")
+    assert list(outbox.versions(request)) == [Version(bucket, KEY, first.version_id, "0055AE")]
+
+
+def test_an_event_that_names_no_version_speaks_of_all_of_the_key_oldest_first(
+    outbox: Outbox, s3: Any, bucket: str
+) -> None:
+    ids = [dropped(s3, bucket, bytes([number])).version_id for number in range(3)]
+    dropped(s3, bucket, key=KEY + ".cancel.json")
+    found = list(outbox.versions(event(bucket)))
+    assert [(each.key, each.version_id) for each in found] == [(KEY, id_) for id_ in ids]
+    assert len({each.sequence for each in found}) == 3
+    assert [each.sequence for each in found] == sorted(each.sequence for each in found)
+
+
+def test_an_event_without_version_of_a_key_that_is_gone_speaks_of_none(outbox: Outbox, bucket: str) -> None:
+    assert list(outbox.versions(event(bucket))) == []
+
+
+def test_a_drop_is_the_object_with_its_metadata(outbox: Outbox, s3: Any, bucket: str) -> None:
+    version = dropped(s3, bucket, ContentType="application/pdf", Metadata={"Reference-Id": "A-1", "priority": "HI"})
+    drop = outbox.drop(version, ADDRESS)
+    assert (drop.key, drop.version_id, drop.path, drop.file_name) == (
+        KEY,
+        version.version_id,
+        ADDRESS.path,
+        ADDRESS.path[1],
+    )
+    assert (drop.size, drop.content_type) == (10, "application/pdf")
+    assert drop.metadata == {"reference-id": "A-1", "priority": "HI"}
+    assert drop.reference == drop_reference(bucket, KEY, version.version_id)
+
+
+def test_a_drop_is_read_in_any_pieces_of_just_its_version(outbox: Outbox, s3: Any, bucket: str) -> None:
+    drop = outbox.drop(dropped(s3, bucket), ADDRESS)
+    dropped(s3, bucket, b"something newer and longer")
+    assert drop.read(0, 10).read() == CONTENT
+    assert drop.read(3, 4).read() == b"3456"
+    assert drop.read(9, 1).read() == b"9"
+
+
+def test_a_version_that_was_deleted_is_refused_for_good(outbox: Outbox, s3: Any, bucket: str) -> None:
+    version = dropped(s3, bucket)
+    s3.delete_object(Bucket=bucket, Key=KEY, VersionId=version.version_id)
+    with pytest.raises(Reject, match=r"OBJECT_VANISHED.*drop it again"):
+        outbox.drop(version, ADDRESS)
+
+
+def test_a_version_below_a_delete_marker_is_still_delivered(outbox: Outbox, s3: Any, bucket: str) -> None:
+    version = dropped(s3, bucket)
+    s3.delete_object(Bucket=bucket, Key=KEY)
+    assert outbox.drop(version, ADDRESS).size == 10
+
+
+def test_a_delete_marker_is_no_drop(outbox: Outbox, s3: Any, bucket: str) -> None:
+    dropped(s3, bucket)
+    marker = s3.delete_object(Bucket=bucket, Key=KEY)["VersionId"]
+    with pytest.raises(Reject, match="OBJECT_VANISHED"):
+        outbox.drop(Version(bucket, KEY, marker, "02"), ADDRESS)
+
+
+def test_a_version_deleted_while_it_is_delivered_is_refused_for_good(outbox: Outbox, s3: Any, bucket: str) -> None:
+    version = dropped(s3, bucket)
+    drop = outbox.drop(version, ADDRESS)
+    s3.delete_object(Bucket=bucket, Key=KEY, VersionId=version.version_id)
+    with pytest.raises(Reject, match="OBJECT_VANISHED"):
+        drop.read(0, 10)
+
+
+class Refusing:
+    """An outbox that refuses every call for one reason."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def head_object(self, **_: Any) -> Any:
+        if self._code == "SlowDown":
+            return {"ContentLength": 10}
+        raise refusal(self._code)
+
+    def get_object(self, **_: Any) -> None:
+        raise refusal(self._code)
+
+
+def test_an_outbox_that_cannot_be_read_now_is_a_retry() -> None:
+    client: Any = Refusing("SlowDown")
+    drop = Outbox(client).drop(Version("outbox", KEY, "v1", "01"), ADDRESS)
+    assert (drop.content_type, drop.metadata) == ("application/octet-stream", {})
+    with pytest.raises(Retry, match="OUTBOX_UNREADABLE: the outbox answered SlowDown"):
+        drop.read(0, 10)
+
+
+def test_an_outbox_that_may_not_be_looked_into_is_not_taken_for_an_empty_one() -> None:
+    client: Any = Refusing("AccessDenied")
+    with pytest.raises(ClientError):
+        Outbox(client).drop(Version("outbox", KEY, "v1", "01"), ADDRESS)
