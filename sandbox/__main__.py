@@ -83,6 +83,10 @@ def _announce(aws: EmbeddedAws, outputs: StackOutputs, portals: Portals, *, as_j
     print(f"outbox   s3://{outputs.outbox_bucket}")
     for name, portal in portals.items():
         print(f"{name:<8} {portal['baseUrl']}")
+    if portals:
+        from sandbox.portals.catalog import how_to_add
+
+        print(how_to_add(portals))
     print("Ctrl-C ends it.", flush=True)
 
 

@@ -25,6 +25,8 @@ ADMINISTRATOR_KEY = "test"
 HOST = "127.0.0.1"
 SERVER = Path(__file__).with_name("aws_server.py")
 
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+IN_MEMORY_BYTES = 2 * 1024**3
 START_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
 STOP_SECONDS = 20.0
@@ -113,13 +115,14 @@ class EmbeddedAws:
 
     def stop(self) -> None:
         """End the whole process group and remove what is not to be kept. May be called any number of times."""
-        _end_group(self._process)
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        for name in ("tmp", "home"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        if not self._keep_folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        with _uninterrupted():
+            _end_group(self._process)
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            for name in ("tmp", "home"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            if not self._keep_folder:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -145,10 +148,26 @@ class EmbeddedAws:
             return False
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let signals wait until the block is done, so that an impatient Ctrl-C leaves nothing behind."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _prepared(state_dir: Path | None) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="amtsbote-aws-")) if state_dir is None else state_dir.resolve()
+    folder = Path(tempfile.mkdtemp(prefix="amtsbote-aws-", dir=_fast_folder())) if state_dir is None else state_dir
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return folder.resolve()
+
+
+def _fast_folder() -> Path | None:
+    """Where files live in memory, if there is room: each worker unpacks its layers, and on disk that takes long."""
+    roomy = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > IN_MEMORY_BYTES
+    return IN_MEMORY if roomy else None
 
 
 def _clear_temporary(folder: Path) -> None:

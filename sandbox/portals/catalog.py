@@ -51,7 +51,7 @@ class Embedded(Protocol):
 
 @dataclass(frozen=True)
 class TargetKind:
-    """A target as it is set up: whose it is, its workflow's name and abbreviation, and what becomes of uploads to it."""
+    """A target as it is set up: whose it is, its workflow's name and abbreviation, what becomes of uploads to it."""
 
     connection: str
     name: str

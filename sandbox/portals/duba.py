@@ -42,7 +42,7 @@ ALWAYS_USED_JOB = "00000000-0000-0000-0000-000000000001"
 NEVER = datetime.max.replace(tzinfo=UTC)
 """For `visible_after`: not listed until `reveal` is called."""
 TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|\+00:00)")
-ZIP_EPOCH = datetime(2026, 2, 19, 14, 30)
+ZIP_EPOCH = datetime(2026, 2, 19, 14, 30, tzinfo=UTC)
 ZIP_CLOCK_STEP = timedelta(seconds=2)  # the resolution of a ZIP's time stamps
 
 
@@ -310,7 +310,7 @@ class SimulatedDuba(SimulatedPortal):
             web.post(f"{messages}/{{id:\\d+}}/hydrate", self._control_hydrate),
         ]
 
-    def expired_token(self, request: web.Request) -> web.Response:
+    def expired_token(self, _request: web.Request) -> web.Response:
         """401 as for wrong credentials: Basic knows no other."""
         response = self.error(401, "Missing or invalid credentials")
         response.headers["WWW-Authenticate"] = REALM
@@ -705,7 +705,8 @@ def _pdf(text: str) -> bytes:
     objects = (
         "<< /Type /Catalog /Pages 2 0 R >>",
         "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R "
+        "/Resources << /Font << /F1 5 0 R >> >> >>",
         f"<< /Length {len(line)} >>\nstream\n{line}\nendstream",
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     )

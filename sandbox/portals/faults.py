@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a portal, as values: which faults are armed, and which of them a request meets.
+"""What can go wrong between a client and a portal, as values: the faults that are armed, and those a request meets.
 
 Nothing here does I/O: `sandbox.portals.server` asks for the faults of a request and carries them out.
 """
@@ -48,7 +48,7 @@ class Kind(StrEnum):
     LOST_ANSWER = "LOST_ANSWER"
     """The request has its full effect, then the connection is reset in place of the answer."""
     TRUNCATED_BODY = "TRUNCATED_BODY"
-    """The effect and the headers are whole, the connection closes after half of the body. An answer without a body stays."""
+    """Effect and headers are whole, the connection closes after half of the body. An answer without a body stays."""
     HTML_WITH_200 = "HTML_WITH_200"
     """A maintenance page with `status` (default 200)."""
     EXPIRED_TOKEN = "EXPIRED_TOKEN"
@@ -153,7 +153,7 @@ class Faults:
             self._armed.clear()
 
     def strike(self, method: str, path: str) -> tuple[Fault, ...]:
-        """The faults that this request meets: every latency that strikes, and at most one of another kind, the first."""
+        """The faults that this request meets: every latency that strikes, and at most one other, the first."""
         with self._lock:
             met: list[Fault] = []
             for armed in self._armed:

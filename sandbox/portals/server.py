@@ -46,7 +46,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class RecordedRequest:
-    """One request as the portal saw it. `status` is None when the client got no answer; header names are in lower case."""
+    """One request as the portal saw it. `status` is None when the client got no answer; header names in lower case."""
 
     at: datetime
     method: str
@@ -159,7 +159,7 @@ class SimulatedPortal:
         """Counts of what the portal holds, for `GET /_sandbox/state`: no secrets, no contents."""
         return {}
 
-    def expired_token(self, request: web.Request) -> web.Response:
+    def expired_token(self, _request: web.Request) -> web.Response:
         """The answer to credentials that are no longer good."""
         return self.error(401, "Unauthorized")
 
@@ -378,7 +378,7 @@ class RunningPortal(Generic[PortalT]):
         runner = web.AppRunner(self.portal.application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         try:
             self._loop.run_until_complete(self._listen(runner))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the thread that called start() must hear of it
+        except Exception as error:
             self._failure = error
         self._started.set()
         if self._failure is None:

@@ -210,7 +210,7 @@ def test_a_drop_key_says_for_whom_and_where(key: str, address: DropAddress) -> N
         ("docxworld/klinikum/t/u/a.pdf", "fits no rule of docxworld"),
         ("docxworld/klinikum/approvals/decision.json", "fits no rule of docxworld"),
         ("docxworld/klinikum/drafts/a.pdf", "fits no rule of docxworld"),
-        ("docxworld/klinikum/t/a.pdf.cancel.json", ".cancel.json is not supported"),
+        ("docxworld/klinikum/t/a.pdf.cancel.json", ".cancel.json are not supported yet"),
     ],
 )
 def test_a_key_that_fits_no_rule_is_refused_by_naming_the_mistake(key: str, mistake: str) -> None:

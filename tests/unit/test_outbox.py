@@ -1,5 +1,6 @@
 """The outbox on a real, versioned bucket (moto's): which version an event speaks of, and what has vanished."""
 
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -130,3 +131,29 @@ def test_an_outbox_that_may_not_be_looked_into_is_not_taken_for_an_empty_one() -
     client: Any = Refusing("AccessDenied")
     with pytest.raises(ClientError):
         Outbox(client).drop(Version("outbox", KEY, "v1", "01"), ADDRESS)
+
+
+class IgnoringRanges:
+    """A server that answers every range with the whole object, as HTTP allows."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def head_object(self, **_: Any) -> Any:
+        return {"ContentLength": len(self._content)}
+
+    def get_object(self, **_: Any) -> Any:
+        return {"Body": BytesIO(self._content)}
+
+
+def test_a_server_that_ignores_ranges_does_not_shift_the_bytes() -> None:
+    client: Any = IgnoringRanges(b"0123456789")
+    drop = Outbox(client).drop(Version("outbox", KEY, "v1", "01"), ADDRESS)
+    assert drop.read(4, 3).read(3) == b"456"
+
+
+def test_an_object_shorter_than_it_was_is_a_retry() -> None:
+    client: Any = IgnoringRanges(b"012")
+    drop = Outbox(client).drop(Version("outbox", KEY, "v1", "01"), ADDRESS)
+    with pytest.raises(Retry, match="OUTBOX_UNREADABLE"):
+        drop.read(4, 3)

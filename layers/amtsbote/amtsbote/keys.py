@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from urllib.parse import quote
 
@@ -20,9 +21,10 @@ SECRET_ROOT = "amtsbote"  # noqa: S105 - a name
 DROP_RULES = {
     "docxworld": ("docxworld/<connection>/<target>/<file name>",),
 }
-"""What may be dropped, by portal, as the error text shows it."""
+"""What may be dropped, by portal: `<…>` stands for a part of the key without a slash. The error texts show it."""
 
-RESERVED_TARGETS = {"docxworld": frozenset({"approvals", "drafts"})}
+RESERVED = re.compile(r"docxworld/[^/]+/((approvals|drafts)/.*|[^/]+/.*\.cancel\.json)")
+"""Keys that mean something else than a file to deliver, and are not delivered."""
 
 
 def secret_prefix(portal: str) -> str:
@@ -111,28 +113,36 @@ class DropAddress:
 
 def parse_drop(key: str) -> DropAddress:
     """Return the address of an outbox key. Reject, naming the rule, when the key fits none."""
-    portal, _, rest = key.partition("/")
+    portal = key.partition("/")[0]
     rules = DROP_RULES.get(portal)
     if rules is None:
         known = "; ".join(rule for rules in DROP_RULES.values() for rule in rules)
         raise Reject("KEY_FITS_NO_RULE", f"the key begins with no portal that takes drops; it must look like {known}")
-    connection, _, path = rest.partition("/")
-    if not CONNECTION_NAME.fullmatch(connection):
-        raise Reject(
-            "KEY_FITS_NO_RULE",
-            f"the key's second part is no connection name (a-z, 0-9 and -, at most 40); it must look like {rules[0]}",
-        )
-    address = DropAddress(portal, connection, tuple(path.split("/")))
-    _check_path(address, rules)
-    return address
+    if RESERVED.fullmatch(key) or not any(_pattern(rule).fullmatch(key) for rule in rules):
+        raise Reject("KEY_FITS_NO_RULE", f"{_mistake(key)}; it must look like {' or '.join(rules)}")
+    _, connection, *path = key.split("/")
+    return DropAddress(portal, connection, tuple(path))
 
 
-def _check_path(address: DropAddress, rules: tuple[str, ...]) -> None:
-    fits = len(address.path) == 2 and all(address.path)
-    if not fits or address.path[0] in RESERVED_TARGETS.get(address.portal, ()):
-        raise Reject("KEY_FITS_NO_RULE", f"the key fits no rule of {address.portal}; it must look like {rules[0]}")
-    if address.path[1].endswith(".cancel.json"):
-        raise Reject("KEY_FITS_NO_RULE", "cancelling an approval by a .cancel.json is not supported")
+def _mistake(key: str) -> str:
+    portal, _, rest = key.partition("/")
+    if not CONNECTION_NAME.fullmatch(rest.partition("/")[0]):
+        return "the key's second part is no connection name (a-z, 0-9 and -, at most 40)"
+    if RESERVED.fullmatch(key):
+        return f"the key fits no rule of {portal}, where approvals, drafts and .cancel.json are not supported yet"
+    return f"the key fits no rule of {portal}"
+
+
+@cache
+def _pattern(rule: str) -> re.Pattern[str]:
+    parts = re.split(r"(<[^>]+>)", rule)
+    return re.compile("".join(_part(part) for part in parts), re.DOTALL)
+
+
+def _part(part: str) -> str:
+    if part == "<connection>":
+        return CONNECTION_NAME.pattern
+    return "[^/]+" if part.startswith("<") else re.escape(part)
 
 
 def drop_reference(bucket: str, key: str, version_id: str) -> str:

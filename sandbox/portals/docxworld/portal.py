@@ -44,6 +44,7 @@ from .uploads import Decision, UploadOptions, Uploads
 
 COGNITO_PATH = "/cognito"
 TOKEN_PATH = "/oauth2/token"
+ANY_KEY = r"[\s\S]+"  # a key may hold line breaks
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class SimulatedDocxworld(SimulatedPortal):
         target: Target,
         content: bytes | Path = b"a result",
         *,
-        type: str = "RESULT",  # noqa: A002 - docxworld's own word
+        type: str = "RESULT",
         file_name: str = "result.pdf",
         **more: Any,
     ) -> Download:
@@ -334,8 +335,8 @@ class SimulatedDocxworld(SimulatedPortal):
             web.post(TOKEN_PATH, self._oauth),
             *api,
             web.route("*", "/v1/{rest:.*}", self._no_such_path),
-            web.put(f"{PREFIX}{{key:.+}}", self._put_object),
-            web.get(f"{PREFIX}{{key:.+}}", self._get_object),
+            web.put(f"{PREFIX}{{key:{ANY_KEY}}}", self._put_object),
+            web.get(f"{PREFIX}{{key:{ANY_KEY}}}", self._get_object),
         ]
 
     def _rules(self) -> list[Rule]:

@@ -117,14 +117,19 @@ def _send(
 
 
 def _send_leased(row: DropRow, version: Version, address: DropAddress, services: Services, deadline: Deadline) -> None:
+    services.receipts.write(row)  # first of all, so that a drop that has to wait has a receipt too
     connection = services.connections.get(address.connection)
     destination = destination_of(services, connection, deadline)
     if destination is None:
         raise ConnectionOff("CONNECTION_PAUSED", "the connection, or its sending direction, is switched off")
     drop = services.outbox.drop(version, address)
-    services.receipts.write(row)
     journal = LedgerJournal(services, row, json.loads(row.journal))
-    delivery = destination.deliver(drop, journal)
+    try:
+        delivery = destination.deliver(drop, journal)
+    except Misconfigured:
+        if services.connections.is_current(connection):
+            raise
+        raise Retry("SECRET_CHANGED", "the secret was changed meanwhile") from None
     _tell(services.ledger.advance_drop(journal.row, Reported(delivery, row.fence)), services)
 
 

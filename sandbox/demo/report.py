@@ -1,0 +1,315 @@
+"""What the demo says: a live table while it runs, then a line for each document and a summary, or all as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from sandbox.demo.observation import Calls
+from sandbox.demo.run import Moment
+from sandbox.demo.scenario import End, ExpectedDocument, ExpectedDrop
+from sandbox.demo.verdict import NOTHING, ON_ITS_WAY, STORED, Finding
+
+WIDTH = 100
+PLAIN_EVERY_SECONDS = 5.0
+NEWS_LINES = 6
+ID_CHARACTERS = 8
+OK, WRONG = "✓", "✗"
+HAVE = (STORED, End.ACKNOWLEDGED, End.UNAVAILABLE)
+COUNT_CELLS = 12
+Columns = Mapping[str, Collection[str]]
+ARRIVAL_COLUMNS: Columns = {
+    "in the inbox": HAVE,
+    "acknowledged": (End.ACKNOWLEDGED,),
+    "set aside": (End.QUARANTINED, End.UNAVAILABLE),
+}
+DROP_COLUMNS: Columns = {"on their way": (ON_ITS_WAY,), "delivered": (End.DELIVERED,), "failed": (End.FAILED,)}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One document or drop as it is shown."""
+
+    way: str
+    label: str
+    expected: End
+    story: str
+    finding: Finding
+    seconds: float | None
+
+
+def lines(moment: Moment) -> list[Line]:
+    """All documents, then all drops."""
+    documents = [_document(each) for each in moment.scenario.documents]
+    shown = [*documents, *(_drop(each) for each in moment.scenario.drops)]
+    outcomes = zip(shown, moment.findings, moment.seconds_taken, strict=True)
+    return [Line(*head, finding, seconds) for head, finding, seconds in outcomes]
+
+
+def _document(each: ExpectedDocument) -> tuple[str, str, End, str]:
+    number = f"{each.id}  " if each.portal_name is None else ""
+    return f"{each.portal}/{each.connection}", number + printable(each.label), each.end, each.story
+
+
+def _drop(each: ExpectedDrop) -> tuple[str, str, End, str]:
+    way = "/".join(each.key.split("/")[:2])
+    return f"→ {way}", printable(each.label), each.end, each.story or each.code or ""
+
+
+def printable(text: str) -> str:
+    """The text with a visible sign for each character that would disturb a line."""
+    return "".join(each if each.isprintable() else "␦" for each in text)
+
+
+# --- while it runs ---------------------------------------------------------------------------------------------------
+
+
+class Screen:
+    """How things stand: in a terminal a table that changes, elsewhere a line now and then, nothing when silent."""
+
+    def __init__(self, console: Console, *, silent: bool) -> None:
+        self._console = console
+        self._silent = silent
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._next_line_at = 0.0
+        self._news: list[str] = []
+        self._before: tuple[str, ...] = ()
+
+    def __enter__(self) -> Screen:
+        if self._live is not None and not self._silent:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, moment: Moment) -> None:
+        """Show this moment."""
+        if self._silent:
+            return
+        if self._live is not None:
+            self._gather_news(moment)
+            self._live.update(Group(flows(moment), *self._news_lines()), refresh=True)
+        elif moment.seconds >= self._next_line_at:
+            self._next_line_at = moment.seconds + PLAIN_EVERY_SECONDS
+            self._console.print(progress(moment), highlight=False)
+
+    def _gather_news(self, moment: Moment) -> None:
+        shown = lines(moment)
+        reached = tuple(line.finding.reached for line in shown)
+        changed = zip(shown, self._before or [NOTHING] * len(shown), strict=True)
+        fresh = [line for line, before in changed if line.finding.reached not in (before, NOTHING, End.LEFT_ALONE)]
+        self._news = [*self._news, *(f"{moment.seconds:5.1f} s  {row(line)}" for line in fresh)][-NEWS_LINES:]
+        self._before = reached
+
+    def _news_lines(self) -> Iterator[Text]:
+        yield Text()
+        for news in self._news:
+            yield Text(set_cell_size(news, WIDTH - 1).rstrip(), style="dim")
+
+
+def progress(moment: Moment) -> str:
+    """How far it is, in a line."""
+    documents, drops = moment.verdict.documents, moment.verdict.drops
+    done = (sum(each.ok for each in documents), sum(each.ok for each in drops))
+    return f"{moment.seconds:5.0f} s   {done[0]} of {len(documents)} documents and {done[1]} of {len(drops)} drops done"
+
+
+def flows(moment: Moment) -> RenderableType:
+    """The tables: a row for each way that documents take, to us and from us."""
+    shown = lines(moment)
+    arrivals, drops = shown[: len(moment.scenario.documents)], shown[len(moment.scenario.documents) :]
+    coming = [line for line in arrivals if line.expected is not End.LEFT_ALONE]
+    title = Text(f"Amtsbote · {moment.seconds:.0f} s", style="bold")
+    return Group(title, _table("from", ARRIVAL_COLUMNS, coming), _table("to", DROP_COLUMNS, drops))
+
+
+def _table(title: str, columns: Columns, shown: Sequence[Line]) -> Table:
+    """A row for each way: by column, how many have reached one of its ends; then how many are as they should be."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(title, width=WAY_CELLS)
+    for name in ("in all", *columns, "as it should"):
+        table.add_column(name, justify="right", width=COUNT_CELLS)
+    for way in dict.fromkeys(line.way for line in shown):
+        own = [line for line in shown if line.way == way]
+        ends = Counter(line.finding.reached for line in own)
+        counts = [sum(ends[end] for end in column) for column in columns.values()]
+        table.add_row(way, *map(str, (len(own), *counts, sum(line.finding.ok for line in own))))
+    return table
+
+
+# --- at the end ------------------------------------------------------------------------------------------------------
+
+WAY_CELLS, LABEL_CELLS, END_CELLS, TITLE_CELLS = 25, 27, 13, 17
+
+
+def row(line: Line) -> str:
+    """One document or drop as one line, without its time."""
+    cells = ((line.way, WAY_CELLS), (line.label, LABEL_CELLS), (line.finding.reached, END_CELLS))
+    return "".join(_cell(text, width) for text, width in cells)
+
+
+def _cell(text: str, width: int) -> str:
+    """The text in so many columns, the last one a blank; what is too long ends in an ellipsis."""
+    if cell_len(text) >= width:
+        text = set_cell_size(text, width - 2) + "…"
+    return set_cell_size(text, width)
+
+
+def whole_line(line: Line) -> str:
+    """One document or drop: whether it is as it should be, what it is, the end it reached, how long it took."""
+    taken = "      –" if line.seconds is None or line.expected is End.LEFT_ALONE else f"{line.seconds:5.1f} s"
+    mark = OK if line.finding.ok else WRONG
+    return set_cell_size(f"{mark} {row(line)}{taken}  {line.story}", WIDTH).rstrip()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a run."""
+
+    found: int
+    stored: int
+    acknowledged: int
+    quarantined: int
+    unavailable: int
+    left_alone: int
+    dropped: int
+    delivered: int
+    failed: int
+    events: Mapping[str, int]
+    portal_calls: Mapping[str, Calls]
+    calls_per_document: Mapping[str, float]
+    dead_letters: int
+    flow_seconds: float
+    seconds: float
+
+
+def summary(moment: Moment, calls: Mapping[str, Calls], seconds: float) -> Summary:
+    """The figures of a moment; `seconds` is what the whole demo took."""
+    arrived = Counter(each.reached for each in moment.verdict.documents)
+    sent = Counter(each.reached for each in moment.verdict.drops)
+    return Summary(
+        found=len(moment.verdict.documents) - arrived[NOTHING] - arrived[End.LEFT_ALONE],
+        stored=sum(arrived[end] for end in HAVE),
+        acknowledged=arrived[End.ACKNOWLEDGED],
+        quarantined=arrived[End.QUARANTINED],
+        unavailable=arrived[End.UNAVAILABLE],
+        left_alone=arrived[End.LEFT_ALONE],
+        dropped=len(moment.verdict.drops),
+        delivered=sent[End.DELIVERED],
+        failed=sent[End.FAILED],
+        events=dict(sorted(Counter(each.type for each in moment.seen.events).items())),
+        portal_calls=calls,
+        calls_per_document={name: _per_document(name, each, moment) for name, each in calls.items()},
+        dead_letters=moment.seen.dead_letters,
+        flow_seconds=round(moment.seconds, 1),
+        seconds=round(seconds, 1),
+    )
+
+
+def _per_document(portal: str, calls: Calls, moment: Moment) -> float:
+    handled = sum(each.portal == portal for each in moment.scenario.documents)
+    handled += len(moment.seen.uploads) if portal == "docxworld" else 0
+    return round(calls.documents / max(1, handled), 1)
+
+
+def print_result(console: Console, moment: Moment, figures: Summary) -> None:
+    """Everything that people want to know at the end."""
+    for line in lines(moment):
+        _print(console, whole_line(line), "" if line.finding.ok else "bold red")
+        for problem in line.finding.problems:
+            _print(console, f"    {problem}", "red")
+    _print(console)
+    for line_of_summary in _summary_lines(figures):
+        _print(console, line_of_summary)
+    _print(console)
+    for problem in moment.verdict.problems:
+        _print(console, f"{WRONG} {problem}", "red")
+    _print(console, _conclusion(moment), "bold green" if moment.verdict.ok else "bold red")
+
+
+def _print(console: Console, text: str = "", style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _summary_lines(figures: Summary) -> Iterator[str]:
+    arrivals = ("found", "stored", "acknowledged", "quarantined", "unavailable", "left_alone")
+    yield _titled("documents", _figures(figures, arrivals))
+    yield _titled("drops", _figures(figures, ("dropped", "delivered", "failed")))
+    yield from (_titled("events" if not number else "", said) for number, said in enumerate(_events(figures)))
+    for portal, calls in figures.portal_calls.items():
+        per_document = f"{figures.calls_per_document[portal]} per document"
+        yield _titled(f"calls, {portal}", f"{per_document}; besides {calls.asking} lists and {calls.logins} logins")
+    yield _titled("dead letters", str(figures.dead_letters))
+    yield _titled("time", f"{figures.seconds:.0f} s, of these {figures.flow_seconds:.0f} s for the documents")
+
+
+def _titled(title: str, text: str) -> str:
+    return f"{title:<{TITLE_CELLS}} {text}"
+
+
+def _figures(figures: Summary, names: tuple[str, ...]) -> str:
+    values = asdict(figures)
+    return ", ".join(f"{values[name]} {name.replace('_', ' ')}" for name in names)
+
+
+def _events(figures: Summary) -> list[str]:
+    return [f"{count} {kind}" for kind, count in figures.events.items()] or ["none"]
+
+
+def _conclusion(moment: Moment) -> str:
+    if moment.verdict.ok:
+        return f"{OK} Every document and every drop reached the end it should."
+    wrong = sum(not each.ok for each in moment.findings)
+    return f"{WRONG} {wrong} documents or drops did not reach the end they should."
+
+
+def as_json(moment: Moment, figures: Summary) -> dict[str, Any]:
+    """The whole result for machines."""
+    shown = lines(moment)
+    documents = [
+        {"portal": each.portal, "connection": each.connection, "id": each.id, "name": each.label, **_outcome(line)}
+        for each, line in zip(moment.scenario.documents, shown, strict=False)
+    ]
+    drops = [
+        {"key": each.key, "versionId": each.version_id, "code": each.code, **_outcome(line)}
+        for each, line in zip(moment.scenario.drops, shown[len(documents) :], strict=True)
+    ]
+    return {
+        "ok": moment.verdict.ok,
+        "documents": documents,
+        "drops": drops,
+        "problems": list(moment.verdict.problems),
+        "summary": _camel(asdict(figures)),
+    }
+
+
+def _outcome(line: Line) -> dict[str, Any]:
+    return {
+        "expected": line.expected.value,
+        "reached": str(line.finding.reached),
+        "ok": line.finding.ok,
+        "problems": list(line.finding.problems),
+        "seconds": None if line.seconds is None else round(line.seconds, 1),
+        "story": line.story,
+    }
+
+
+def _camel(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Names as JSON writes them; the keys of inner mappings that are names of things stay as they are."""
+    return {_camel_name(name): _camel(value) if isinstance(value, dict) else value for name, value in values.items()}
+
+
+def _camel_name(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)

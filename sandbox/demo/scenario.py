@@ -1,0 +1,308 @@
+"""What the demo lets happen, and the end that each document and each drop should reach."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from sandbox.portals.catalog import DRUCKSTRASSE, KLINIKUM, Portals, downloader_client, example_pdf
+from sandbox.portals.duba import NEVER, court_zip
+from sandbox.portals.faults import Fault, Kind
+
+FIRST_MESSAGE = 201
+HOSTILE_NAME = "../../etc/Grüße\x07 \u202ean alle.pdf"
+CHUNKED_BYTES = 25_000_000
+SEED = 20260219
+FIRST_DROP_SECONDS = 1.0
+DROP_EACH_SECONDS = 0.3
+
+
+class End(StrEnum):
+    """Where a document or a drop ends."""
+
+    ACKNOWLEDGED = "acknowledged"
+    QUARANTINED = "quarantined"
+    UNAVAILABLE = "unavailable"
+    LEFT_ALONE = "left alone"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Length and SHA-256 (hexadecimal) of a content."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, content: bytes) -> Fingerprint:
+        """Of bytes in memory."""
+        return cls(len(content), hashlib.sha256(content).hexdigest())
+
+
+@dataclass(frozen=True)
+class ExpectedDocument:
+    """One item at a portal and the end it should reach.
+
+    `label` is what people call it; `portal_name` the file name that the portal gives, None where it gives none.
+    `client` is the name under which it is acknowledged, None where the portal knows no such name. `from_seconds` is
+    when it can be fetched, counted from the start of the scenario.
+    """
+
+    portal: str
+    connection: str
+    id: str
+    label: str
+    content: Fingerprint
+    end: End = End.ACKNOWLEDGED
+    story: str = ""
+    portal_name: str | None = None
+    client: str | None = None
+    from_seconds: float = 0.0
+
+    @property
+    def prefix(self) -> str:
+        """Where it belongs in the inbox."""
+        return f"{self.portal}/{self.connection}/{self.id}"
+
+
+@dataclass(frozen=True)
+class ExpectedDrop:
+    """One version of an outbox object and the end it should reach.
+
+    `code` is the receipt's error code. `at_portal` says whether the portal gets the file, though it may fail there.
+    `target` is docxworld's id of the target. `newest` says whether the receipt of the key speaks of this version.
+    """
+
+    key: str
+    content: bytes = field(repr=False)
+    end: End = End.DELIVERED
+    code: str | None = None
+    story: str = ""
+    target: str | None = None
+    at_portal: bool = True
+    newest: bool = True
+    event_twice: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    from_seconds: float = 0.0
+    version_id: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The file's name."""
+        return self.key.rpartition("/")[2]
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Of the content."""
+        return Fingerprint.of(self.content)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that happens at a portal so many seconds after the start."""
+
+    at_seconds: float
+    happen: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything that the demo expects and lets happen."""
+
+    documents: tuple[ExpectedDocument, ...]
+    drops: tuple[ExpectedDrop, ...]
+    changes: tuple[Change, ...] = ()
+
+
+def seed(portals: Portals) -> Scenario:
+    """Fill the portals, arm their faults, and say what should become of everything. Only ids differ between runs."""
+    messages, downloads = _Messages(portals), _Downloads(portals)
+    messages.add_all()
+    downloads.add_all()
+    documents = (*messages.expected, *downloads.expected)
+    return Scenario(documents, tuple(_drops(portals)), tuple(messages.changes))
+
+
+# --- DUBA ------------------------------------------------------------------------------------------------------------
+
+DOWNLOAD = "GET /api/duba/v1/download/{id}"
+ORDINARY_MESSAGES = 14
+HYDRATED_AT_SECONDS = (3.0, 5.0, 7.0)
+REVEALED_AT_SECONDS = 5.0
+
+
+class _Messages:
+    """Fills the DUBA mailbox."""
+
+    def __init__(self, portals: Portals) -> None:
+        self._duba = portals.duba
+        self._next = FIRST_MESSAGE
+        self.expected: list[ExpectedDocument] = []
+        self.changes: list[Change] = []
+
+    def add_all(self) -> None:
+        """The whole mailbox, 27 messages."""
+        for _ in range(ORDINARY_MESSAGES):
+            self._add()
+        for at_seconds in HYDRATED_AT_SECONDS:
+            self._add_unhydrated(at_seconds)
+        self._add_late()
+        for story in ("one messageId, 1st row", "one messageId, 2nd row"):
+            self._add(story, message_id="gov2test_derselbe")
+        self._add("listed twice at once", listed_times=2)
+        for story in ("sent by ourselves", "sent by ourselves"):
+            self._add(story, End.LEFT_ALONE, direction="OUTGOING")
+        self._add("no ZIP, bytes kept", End.QUARANTINED, content=example_pdf("Dies ist kein ZIP."))
+        self._add_with_fault("body cut off once", Fault(Kind.TRUNCATED_BODY, times=1))
+        self._add_with_fault("500 once", Fault(Kind.SERVER_ERROR, times=1))
+        self._add_with_fault("429, Retry-After 2 s", Fault(Kind.TOO_MANY_REQUESTS, times=1, retry_after=2))
+        self._duba.faults.add(Fault(Kind.LOST_ANSWER, "POST /api/duba/v1/messages/ack", times=1))
+
+    def _add(self, story: str = "", end: End = End.ACKNOWLEDGED, *, from_seconds: float = 0.0, **message: Any) -> int:
+        id_, self._next = self._next, self._next + 1
+        aktenzeichen = f"12 XVII {id_}/26"
+        content = message.pop("content", None) or court_zip(id_, aktenzeichen)
+        self._duba.add_message(id_, aktenzeichen=aktenzeichen, content=content, **message)
+        fingerprint = Fingerprint.of(content)
+        self.expected.append(
+            ExpectedDocument(
+                "duba", KLINIKUM, str(id_), aktenzeichen, fingerprint, end, story, from_seconds=from_seconds
+            )
+        )
+        return id_
+
+    def _add_unhydrated(self, at_seconds: float) -> None:
+        id_ = self._add(f"hydrated after {at_seconds:.0f} s", from_seconds=at_seconds, hydrated=False)
+        self.changes.append(Change(at_seconds, lambda: self._duba.hydrate(id_)))
+
+    def _add_late(self) -> None:
+        """A row that appears late and is older than everything that was known before."""
+        at_seconds, created_at = REVEALED_AT_SECONDS, self._duba.clock() - timedelta(hours=3)
+        story = f"3 h old, seen after {at_seconds:.0f} s"
+        id_ = self._add(story, from_seconds=at_seconds, created_at=created_at, visible_after=NEVER)
+        self.changes.append(Change(at_seconds, lambda: self._duba.reveal(id_)))
+
+    def _add_with_fault(self, story: str, fault: Fault) -> None:
+        id_ = self._add(story)
+        self._duba.faults.add(replace(fault, match=DOWNLOAD.format(id=id_)))
+
+
+# --- docxworld, downloads --------------------------------------------------------------------------------------------
+
+RESULTS, REPORTS, TECHNICAL_RESULTS, TECHNICAL_REPORTS = 24, 8, 8, 3
+
+
+class _Downloads:
+    """Lays downloads ready at docxworld, of both types and for both connections."""
+
+    def __init__(self, portals: Portals) -> None:
+        self._docxworld = portals.docxworld
+        self._targets = {KLINIKUM: portals.targets["BRIEF"], DRUCKSTRASSE: portals.targets["MASSE"]}
+        self.expected: list[ExpectedDocument] = []
+
+    def add_all(self) -> None:
+        """46 downloads; the results of one connection fill more than a page."""
+        for number in range(1, RESULTS + 1):
+            self._add(KLINIKUM, "RESULT", f"Ergebnis {number:02}.pdf")
+        for number in range(1, REPORTS + 1):
+            self._add(KLINIKUM, "REPORT", f"Sendebericht {number:02}.csv")
+        for number in range(1, TECHNICAL_RESULTS + 1):
+            self._add(DRUCKSTRASSE, "RESULT", f"Druckergebnis {number:02}.pdf")
+        for number in range(1, TECHNICAL_REPORTS + 1):
+            self._add(DRUCKSTRASSE, "REPORT", f"Tagesbericht {number:02}.csv")
+        self._add(KLINIKUM, "RESULT", HOSTILE_NAME, story="hostile file name")
+        contested = self._add(KLINIKUM, "RESULT", "Umkämpft.pdf", End.UNAVAILABLE, "another client has it")
+        self._docxworld.contested.add(contested)
+        cut = self._add(DRUCKSTRASSE, "RESULT", "Abgebrochen.pdf", story="body cut off once")
+        self._fault(Kind.TRUNCATED_BODY, f"GET /s3/dwc-download/{cut}.*")
+        lost = self._add(KLINIKUM, "REPORT", "Antwort verloren.csv", story="answer to the ack lost")
+        self._fault(Kind.LOST_ANSWER, f"POST /v1/downloads/{lost}/acknowledge")
+        self._fault(Kind.EXPIRED_TOKEN, "GET /v1/downloads", after=2)
+
+    def _add(self, connection: str, kind: str, name: str, end: End = End.ACKNOWLEDGED, story: str = "") -> str:
+        content = example_pdf(f"{kind} {name}") * 50
+        download = self._docxworld.add_download(self._targets[connection], content, type=kind, file_name=name)
+        self.expected.append(
+            ExpectedDocument(
+                "docxworld",
+                connection,
+                download.id,
+                name,
+                Fingerprint.of(content),
+                end,
+                story,
+                portal_name=name,
+                client=downloader_client(connection),
+            )
+        )
+        return download.id
+
+    def _fault(self, kind: Kind, match: str, after: int = 0) -> None:
+        self._docxworld.faults.add(Fault(kind, match, times=1, after=after))
+
+
+# --- docxworld, drops ------------------------------------------------------------------------------------------------
+
+
+def _drops(portals: Portals) -> Iterator[ExpectedDrop]:
+    """17 drops into the outbox, spread over the first seconds."""
+    dice = random.Random(SEED)
+    for number, drop in enumerate((*_delivered(portals, dice), *_refused_by_portal(portals), *_refused_by_us())):
+        yield replace(drop, from_seconds=FIRST_DROP_SECONDS + number * DROP_EACH_SECONDS)
+
+
+def _delivered(portals: Portals, dice: random.Random) -> Iterator[ExpectedDrop]:
+    brief, masse, freigabe = (portals.targets[name].id for name in ("BRIEF", "MASSE", "FREIGABE"))
+    large = dice.randbytes(CHUNKED_BYTES)
+    yield _drop(DRUCKSTRASSE, "MASSE", "Jahresdruck.afp", masse, "25 MB in chunks, one 503", content=large)
+    portals.docxworld.faults.add(
+        Fault(Kind.SERVER_ERROR, "PUT /s3/dwc-upload/.*Jahresdruck[.]afp", times=1, after=1, status=503)
+    )
+    yield _drop(KLINIKUM, brief, "Einladung.pdf", brief, "target by UUID")
+    yield _drop(KLINIKUM, "BRIEF", "Mahnung März & Grüße.pdf", brief, "target by abbreviation")
+    references = {"reference-id": "AZ-4711", "priority": "HI", "customer-reference-1": "Station 3"}
+    yield _drop(KLINIKUM, "brief", "Bescheid.pdf", brief, "references and priority", metadata=references)
+    yield _drop(DRUCKSTRASSE, masse, "Serienbrief.pdf", masse, "by client credentials")
+    yield _drop(KLINIKUM, "BRIEF", "Doppelt.pdf", brief, "its event came twice", event_twice=True)
+    yield _drop(KLINIKUM, "FREIGABE", "Rundschreiben.pdf", freigabe, "waited for its approval")
+    yield _drop(KLINIKUM, "BRIEF", "Satzung.pdf", brief, "first version", content=b"Entwurf", newest=False)
+    yield _drop(DRUCKSTRASSE, "MASSE", "Lohnzettel.pdf", masse)
+    yield _drop(KLINIKUM, "BRIEF", "Satzung.pdf", brief, "second version", content=b"Endfassung")
+
+
+def _refused_by_portal(portals: Portals) -> Iterator[ExpectedDrop]:
+    for abbreviation, name, code in (
+        ("STOERUNG", "Gutachten.pdf", "TRANSFER_FAILED"),
+        ("ABLEHNUNG", "Pressetext.pdf", "APPROVAL_REJECTED"),
+    ):
+        target = portals.targets[abbreviation].id
+        yield _failing(f"docxworld/{KLINIKUM}/{abbreviation}/{name}", code, target=target, at_portal=True)
+
+
+def _refused_by_us() -> Iterator[ExpectedDrop]:
+    yield _failing(f"docxworld/{KLINIKUM}/GIBTSNICHT/Irrläufer.pdf", "TARGET_UNKNOWN")
+    yield _failing(f"docxworld/{KLINIKUM}/BRIEF/Leer.pdf", "FILE_EMPTY", content=b"")
+    yield _failing("docxworld/niemand/BRIEF/Ohne Absender.pdf", "UNKNOWN_CONNECTION")
+    yield _failing("unbekannt/klinikum/Zettel.txt", "KEY_FITS_NO_RULE")
+    yield _failing(f"docxworld/{KLINIKUM}/ohne-Ziel.pdf", "KEY_FITS_NO_RULE")
+
+
+def _drop(connection: str, target: str, name: str, target_id: str, story: str = "", **more: Any) -> ExpectedDrop:
+    key = f"docxworld/{connection}/{target}/{name}"
+    fields = {"content": example_pdf(key) * 20, "story": story, "target": target_id, **more}
+    return ExpectedDrop(key, **fields)
+
+
+def _failing(
+    key: str, code: str, *, content: bytes | None = None, target: str | None = None, at_portal: bool = False
+) -> ExpectedDrop:
+    body = example_pdf(key) if content is None else content
+    return ExpectedDrop(key, body, End.FAILED, code, target=target, at_portal=at_portal)

@@ -1,0 +1,544 @@
+"""The demo's judge says yes to what is right and no to what is not; its run ends in time; its report says it all.
+
+The judge is fed by the real verbs in process (moto) and simulated portals over HTTP; then the world is tampered with.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from botocore.exceptions import ClientError
+from moto import mock_aws
+from rich.cells import cell_len
+from rich.console import Console
+
+from sandbox import demo
+from sandbox.demo import report, run
+from sandbox.demo.observation import (
+    Calls,
+    InboxReader,
+    Observation,
+    Published,
+    StoredObject,
+    UploadReader,
+    told_to_docxworld,
+    told_to_duba,
+)
+from sandbox.demo.run import Moment, Run
+from sandbox.demo.scenario import (
+    HOSTILE_NAME,
+    Change,
+    End,
+    ExpectedDocument,
+    ExpectedDrop,
+    Fingerprint,
+    Scenario,
+    seed,
+)
+from sandbox.demo.verdict import Verdict, judge
+from sandbox.embedded import EmbeddedAws, EmbeddedAwsError
+from sandbox.portals.catalog import (
+    DUBA_LOGIN,
+    KLINIKUM,
+    USER_LOGIN,
+    Portals,
+    downloader_client,
+    example_pdf,
+    open_portals,
+    secrets,
+)
+from tests.flows.world import INBOX, REGION, World
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
+NO_ZIP = example_pdf("kein ZIP")
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Provide an empty AWS in this process."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def portals() -> Iterator[Portals]:
+    """Provide the portals without documents."""
+    with ExitStack() as running:
+        yield open_portals(running)
+
+
+@dataclass
+class Played:
+    """A small scenario that the real verbs have worked through."""
+
+    portals: Portals
+    world: World
+    scenario: Scenario
+    more: list[Published] = field(default_factory=list)
+
+    def observe(self) -> Observation:
+        """Look from outside, as the demo does."""
+        return Observation(
+            inbox=InboxReader(self.world.client("s3"), INBOX).read(),
+            told=[*told_to_duba(self.portals.duba), *told_to_docxworld(self.portals.docxworld)],
+            uploads=UploadReader(self.portals.docxworld).read(),
+            events=[Published.of(kind, detail) for kind, detail in self.world.events()],
+        )
+
+    def verdict(self) -> Verdict:
+        """Judge what is there now."""
+        return judge(self.scenario, self.observe())
+
+    def put(self, key: str, body: bytes) -> None:
+        """Tamper with the inbox."""
+        self.world.client("s3").put_object(Bucket=INBOX, Key=key, Body=body)
+
+    def wrongs(self) -> set[str]:
+        """Judge, and return all problems."""
+        verdict = self.verdict()
+        assert not verdict.ok
+        return {problem for each in (*verdict.documents, *verdict.drops) for problem in each.problems} | set(
+            verdict.problems
+        )
+
+
+def connected(world: World, portals: Portals) -> World:
+    """Connect all connections of the world's portal."""
+    for name, body in secrets(portals).items():
+        _, portal, connection = name.split("/")
+        if portal == world.portal:
+            world.connect(connection, body)
+    return world
+
+
+@pytest.fixture
+def mailbox(portals: Portals) -> Played:
+    """Provide DUBA messages that were fetched: an ordinary one, an outgoing one, one that is no ZIP."""
+    contents: Mapping[str, tuple[bytes | None, str, End]] = {
+        "1": (None, "INCOMING", End.ACKNOWLEDGED),
+        "2": (None, "OUTGOING", End.LEFT_ALONE),
+        "3": (NO_ZIP, "INCOMING", End.QUARANTINED),
+    }
+    for id_, (content, direction, _) in contents.items():
+        portals.duba.add_message(int(id_), content=content, direction=direction)
+    expected = [
+        ExpectedDocument("duba", KLINIKUM, id_, f"12 XVII {id_}/26", content_of(portals, int(id_)), end)
+        for id_, (_, _, end) in contents.items()
+    ]
+    world = connected(World("duba"), portals)
+    world.settle(rounds=2)
+    return Played(portals, world, Scenario(tuple(expected), ()))
+
+
+def content_of(portals: Portals, id_: int) -> Fingerprint:
+    """Return what DUBA holds."""
+    content = portals.duba.messages[id_].content
+    assert isinstance(content, bytes)
+    return Fingerprint.of(content)
+
+
+@pytest.fixture
+def exchange(portals: Portals) -> Played:
+    """Provide downloads that were fetched, one of them contested, and drops that were delivered or refused."""
+    names = {"Ergebnis.pdf": End.ACKNOWLEDGED, HOSTILE_NAME: End.ACKNOWLEDGED, "Umkämpft.pdf": End.UNAVAILABLE}
+    expected = [lay_ready(portals, name, end) for name, end in names.items()]
+    world = connected(World("docxworld"), portals)
+    portals.docxworld.clock = world.clock
+    world.settle(rounds=2)
+    brief = portals.targets["BRIEF"].id
+    drops = [
+        ExpectedDrop(f"docxworld/{KLINIKUM}/BRIEF/brief.pdf", example_pdf("eins"), target=brief),
+        ExpectedDrop(
+            f"docxworld/{KLINIKUM}/NIRGENDS/brief.pdf",
+            example_pdf("zwei"),
+            End.FAILED,
+            "TARGET_UNKNOWN",
+            at_portal=False,
+        ),
+    ]
+    dropped = tuple(drop(world, each) for each in drops)
+    return Played(portals, follow(world), Scenario(tuple(expected), dropped))
+
+
+def lay_ready(portals: Portals, name: str, end: End) -> ExpectedDocument:
+    """Lay a download ready."""
+    content = example_pdf(name)
+    download = portals.docxworld.add_download(portals.targets["BRIEF"], content, file_name=name)
+    if end is End.UNAVAILABLE:
+        portals.docxworld.contested.add(download.id)
+    client = downloader_client(KLINIKUM)
+    return ExpectedDocument(
+        "docxworld", KLINIKUM, download.id, name, Fingerprint.of(content), end, portal_name=name, client=client
+    )
+
+
+def drop(world: World, expected: ExpectedDrop) -> ExpectedDrop:
+    """Drop an object, whose event comes twice."""
+    event = world.drop(expected.key, expected.content)
+    world.arrive(event)
+    return replace(expected, version_id=event["detail"]["object"]["version-id"])
+
+
+def follow(world: World) -> World:
+    """Let time pass until the uploads have ended and their receipts say so."""
+    world.drain()
+    for _ in range(2):
+        world.clock.forward(minutes=1)
+        world.settle("track", rounds=1)
+    return world
+
+
+# --- what is right ---------------------------------------------------------------------------------------------------
+
+
+def test_a_mailbox_that_was_worked_off_is_right(mailbox: Played) -> None:
+    verdict = mailbox.verdict()
+    assert [each.problems for each in verdict.documents] == [(), (), ()]
+    assert [each.reached for each in verdict.documents] == [End.ACKNOWLEDGED, End.LEFT_ALONE, End.QUARANTINED]
+    assert verdict.ok
+
+
+def test_an_exchange_that_was_worked_off_is_right(exchange: Played) -> None:
+    verdict = exchange.verdict()
+    assert [each.problems for each in (*verdict.documents, *verdict.drops)] == [()] * 5
+    assert [each.reached for each in verdict.documents] == [End.ACKNOWLEDGED, End.ACKNOWLEDGED, End.UNAVAILABLE]
+    assert [each.reached for each in verdict.drops] == [End.DELIVERED, End.FAILED]
+    assert verdict.ok
+
+
+# --- what is not -----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_at_all_is_not_right(portals: Portals) -> None:
+    scenario = seed(portals)
+    verdict = judge(scenario, Observation())
+    right = [each.end for each, found in zip(scenario.documents, verdict.documents, strict=True) if found.ok]
+    assert set(right) == {End.LEFT_ALONE}
+    assert not any(found.ok for found in verdict.drops)
+
+
+def test_a_missing_document_is_noticed(mailbox: Played) -> None:
+    mailbox.world.client("s3").delete_object(Bucket=INBOX, Key=f"duba/{KLINIKUM}/1/document.json")
+    assert mailbox.wrongs() == {"document.json is missing"}
+
+
+def test_a_file_that_was_written_twice_is_noticed(mailbox: Played) -> None:
+    key = f"duba/{KLINIKUM}/1/message-1.zip"
+    mailbox.put(key, mailbox.world.content(key))
+    assert mailbox.wrongs() == {"message-1.zip was written 2 times"}
+
+
+def test_a_document_that_was_committed_twice_is_noticed(mailbox: Played) -> None:
+    key = f"duba/{KLINIKUM}/1/document.json"
+    mailbox.put(key, mailbox.world.content(key))
+    assert mailbox.wrongs() == {"document.json was written 2 times"}
+
+
+def test_altered_bytes_are_noticed(mailbox: Played) -> None:
+    seen = mailbox.observe()
+    key = f"duba/{KLINIKUM}/1/message-1.zip"
+    altered = StoredObject(1, replace(seen.inbox[key].content, sha256="0" * 64))
+    verdict = judge(mailbox.scenario, replace(seen, inbox={**seen.inbox, key: altered}))
+    assert verdict.documents[0].problems == (
+        "the bytes of message-1.zip are not the portal's",
+        "document.json does not describe the files that are there",
+    )
+
+
+def test_a_file_beside_the_document_is_noticed(mailbox: Played) -> None:
+    mailbox.put(f"duba/{KLINIKUM}/1/message-1-2.zip", b"noch einmal")
+    assert "there are 2 files beside document.json, not 1" in mailbox.wrongs()
+
+
+def test_an_acknowledgement_of_what_must_not_be_acknowledged_is_noticed(mailbox: Played) -> None:
+    acknowledge_by_hand(mailbox.portals, 2, 3)
+    assert mailbox.wrongs() == {"it was acknowledged although it should not be"}
+
+
+def acknowledge_by_hand(portals: Portals, *ids: int) -> None:
+    """Acknowledge messages as a faulty Amtsbote would."""
+    answer = requests.post(
+        f"{portals.duba.base_url}/api/duba/v1/messages/ack", json={"messageIds": ids}, auth=DUBA_LOGIN, timeout=5
+    )
+    assert answer.status_code == 200
+
+
+def test_a_message_that_should_be_left_alone_is_noticed_in_the_inbox(mailbox: Played) -> None:
+    mailbox.put(f"duba/{KLINIKUM}/2/message-2.zip", b"")
+    assert mailbox.wrongs() == {"it was fetched although it should not be"}
+
+
+def test_a_missing_acknowledgement_is_noticed(exchange: Played) -> None:
+    seen = exchange.observe()
+    verdict = judge(exchange.scenario, replace(seen, told=seen.told[1:]))
+    assert ("the portal was not told that we have it",) in [each.problems for each in verdict.documents]
+
+
+def test_an_acknowledgement_under_another_reference_is_noticed(exchange: Played) -> None:
+    seen = exchange.observe()
+    strange = [replace(each, reference="docxworld/klinikum") for each in seen.told]
+    verdict = judge(exchange.scenario, replace(seen, told=strange))
+    assert "it was acknowledged under a wrong name or reference" in verdict.documents[0].problems
+
+
+def test_a_document_that_nobody_expects_is_noticed(exchange: Played) -> None:
+    exchange.put("docxworld/klinikum/0/document.json", b"{}")
+    assert exchange.wrongs() == {"unexpected in the inbox: docxworld/klinikum/0/document.json"}
+
+
+def test_an_upload_that_was_doubled_is_noticed(exchange: Played) -> None:
+    docxworld = exchange.portals.docxworld
+    again = exchange.scenario.drops[0]
+    docxworld.add_upload(
+        docxworld.identities.accounts[USER_LOGIN[0]],
+        exchange.portals.targets["BRIEF"],
+        again.content,
+        file_name=again.label,
+    )
+    wrongs = exchange.wrongs()
+    assert {"the portal has it 2 times, not 1", "unexpected upload at docxworld: brief.pdf"} <= wrongs
+
+
+def test_an_upload_that_arrived_altered_is_noticed(exchange: Played) -> None:
+    seen = exchange.observe()
+    altered = [replace(each, content=Fingerprint.of(b"other")) for each in seen.uploads]
+    verdict = judge(exchange.scenario, replace(seen, uploads=altered))
+    assert "the portal has it 0 times, not 1" in verdict.drops[0].problems
+    assert verdict.problems == ("unexpected upload at docxworld: brief.pdf",)
+
+
+def test_a_refused_drop_that_reached_the_portal_is_noticed(exchange: Played) -> None:
+    refused = exchange.scenario.drops[1]
+    docxworld = exchange.portals.docxworld
+    docxworld.add_upload(
+        docxworld.identities.accounts[USER_LOGIN[0]], exchange.portals.targets["BRIEF"], refused.content
+    )
+    assert "the portal has it 1 times, not 0" in exchange.wrongs()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"status": "IN_PROGRESS"}, "the receipt says IN_PROGRESS"),
+        ({"versionId": "another"}, "the receipt speaks of another version"),
+        ({"portalId": "another"}, "the receipt names another upload"),
+        ({"error": {"code": "ODD", "message": "?"}}, "the receipt's error is ODD"),
+    ],
+)
+def test_a_receipt_that_says_something_else_is_noticed(exchange: Played, change: dict[str, Any], problem: str) -> None:
+    key = exchange.scenario.drops[0].key
+    exchange.put(f"receipts/{key}.json", json.dumps(exchange.world.receipt(key) | change).encode())
+    assert exchange.wrongs() == {problem}
+
+
+def test_missing_events_are_noticed(exchange: Played) -> None:
+    verdict = judge(exchange.scenario, replace(exchange.observe(), events=()))
+    assert not any(each.ok for each in (*verdict.documents, *verdict.drops))
+
+
+def test_dead_letters_and_work_that_is_left_are_noticed(exchange: Played) -> None:
+    verdict = judge(
+        exchange.scenario, replace(exchange.observe(), dead_letters=2, left_in_queues={"fetch": 1, "own": 0})
+    )
+    assert verdict.problems == ("2 messages in the dead-letter queue", "1 messages are left in fetch")
+    assert verdict.ended
+    assert not verdict.ok
+
+
+# --- the scenario ----------------------------------------------------------------------------------------------------
+
+
+def test_the_scenario_is_as_large_as_promised(portals: Portals) -> None:
+    scenario = seed(portals)
+    messages = [each for each in scenario.documents if each.portal == "duba"]
+    downloads = [each for each in scenario.documents if each.portal == "docxworld"]
+    kinds = {each.type for each in portals.docxworld.downloads.downloads.values()}
+    results = [each for each in portals.docxworld.downloads.downloads.values() if each.type == "RESULT"]
+    assert len(messages) >= 25
+    assert len(downloads) >= 45
+    assert kinds == {"RESULT", "REPORT"}
+    assert len(results) > portals.docxworld.most_per_page
+    assert len(scenario.drops) >= 12
+    assert max(len(each.content) for each in scenario.drops) == 25_000_000
+
+
+def test_every_content_of_the_scenario_is_unlike_every_other(portals: Portals) -> None:
+    scenario = seed(portals)
+    prints = [each.fingerprint for each in scenario.drops]
+    assert len(set(prints)) == len(prints)
+
+
+# --- the run ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class InstantStack:
+    """A stack in which every drop is refused at once, and nothing else ever happens."""
+
+    dropped: list[ExpectedDrop] = field(default_factory=list)
+    ticks: int = 0
+
+    def tick(self) -> None:
+        """Count."""
+        self.ticks += 1
+
+    def drop(self, expected: ExpectedDrop) -> ExpectedDrop:
+        """Take a drop."""
+        self.dropped.append(replace(expected, version_id=f"v{len(self.dropped)}"))
+        return self.dropped[-1]
+
+    def left_in_queues(self) -> dict[str, int]:
+        """Nothing."""
+        return {"fetch": 0}
+
+    def observe(self, *, anew: bool = False) -> Observation:
+        """Receipts and events of failures."""
+        return Observation(
+            inbox={f"receipts/{each.key}.json": self._receipt(each) for each in self.dropped},
+            events=[
+                Published("Delivery Updated", "", None, f"receipts/{each.key}.json", "FAILED", each.version_id)
+                for each in self.dropped
+            ],
+        )
+
+    def _receipt(self, each: ExpectedDrop) -> StoredObject:
+        said = {"versionId": each.version_id, "status": "FAILED", "error": {"code": each.code, "message": "so"}}
+        return StoredObject(1, Fingerprint(0, ""), said)
+
+
+REFUSED = ExpectedDrop("unbekannt/zettel.txt", b"x", End.FAILED, "KEY_FITS_NO_RULE", at_portal=False)
+NEVER_COMING = ExpectedDocument("duba", KLINIKUM, "9", "12 XVII 9/26", Fingerprint.of(b"x"), story="never comes")
+
+
+def test_a_run_ends_as_soon_as_everything_has_reached_its_end() -> None:
+    happened: list[str] = []
+    scenario = Scenario((), (REFUSED,), (Change(0.6, lambda: happened.append("hydrated")),))
+    stack = InstantStack()
+    moment = Run(scenario, stack, lambda _: None).watch(limit_seconds=10)
+    assert moment.verdict.ok
+    assert happened == ["hydrated"]
+    assert stack.ticks >= 2
+    assert moment.seconds < 3
+
+
+def test_a_run_that_does_not_end_says_at_the_limit_what_is_open() -> None:
+    moment = Run(Scenario((NEVER_COMING,), (REFUSED,)), InstantStack(), lambda _: None).watch(limit_seconds=0.1)
+    assert [each.ok for each in moment.verdict.documents] == [False]
+    assert [each.ok for each in moment.verdict.drops] == [True]
+    assert moment.seconds_taken[0] is None
+
+
+def test_a_run_does_not_wait_for_the_limit_when_everything_is_at_some_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "WRONG_END_SECONDS", 0.5)
+    should_arrive = replace(REFUSED, end=End.DELIVERED, code=None)
+    moment = Run(Scenario((), (should_arrive,)), InstantStack(), lambda _: None).watch(limit_seconds=30)
+    assert moment.verdict.drops[0].reached == End.FAILED
+    assert not moment.verdict.ok
+    assert moment.seconds < 5
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_sam_is_named_with_its_mend(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "SAM", tmp_path / "sam")
+    assert demo.main([]) == 1
+    assert "make setup" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("happens", "code", "said"),
+    [
+        (EmbeddedAwsError("port 4566 is taken"), 1, "the demo could not run: port 4566 is taken"),
+        (KeyboardInterrupt(), 130, "interrupted; everything that was started is gone"),
+        (
+            ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutObject"),
+            1,
+            "the embedded AWS does not do what it should",
+        ),
+    ],
+)
+def test_what_stops_the_demo_is_said_without_a_stack_trace(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    happens: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    def start() -> None:
+        raise happens
+
+    (tmp_path / "sam").touch()
+    monkeypatch.setattr(demo, "SAM", tmp_path / "sam")
+    monkeypatch.setattr(EmbeddedAws, "start", start)
+    assert demo.main(["--json"]) == code
+    told = capsys.readouterr()
+    assert told.err.startswith(said)
+    assert told.out == ""
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def moment(portals: Portals) -> Moment:
+    """Provide a moment of the whole scenario in which nothing has come yet."""
+    scenario = seed(portals)
+    verdict = judge(scenario, Observation())
+    taken = (None,) * (len(scenario.documents) + len(scenario.drops))
+    return Moment(1.0, scenario, verdict, Observation(), taken)
+
+
+def shown(moment: Moment) -> list[str]:
+    """Return the lines of the result as people see them."""
+    out = io.StringIO()
+    figures = report.summary(moment, {"duba": Calls(10, 0, 27)}, 12.3)
+    report.print_result(Console(file=out, width=report.WIDTH), moment, figures)
+    return out.getvalue().splitlines()
+
+
+def test_no_line_is_wider_than_a_hundred_columns(moment: Moment) -> None:
+    assert max(cell_len(line) for line in shown(moment)) <= 100
+
+
+def test_each_document_and_drop_has_its_line_and_what_is_wrong_with_it(moment: Moment) -> None:
+    text = "\n".join(shown(moment))
+    for label in ("201  12 XVII 201/26", "Ergebnis 01.pdf", "Jahresdruck.afp", "document.json is missing"):
+        assert label in text
+    assert "\x07" not in text
+    assert "did not reach the end they should" in text
+
+
+def test_the_json_names_every_document_and_whether_all_is_well(moment: Moment) -> None:
+    said = json.loads(json.dumps(report.as_json(moment, report.summary(moment, {}, 1.0))))
+    assert said["ok"] is False
+    assert len(said["documents"]) == len(moment.scenario.documents)
+    assert said["drops"][0]["key"] == "docxworld/druckstrasse/MASSE/Jahresdruck.afp"
+    assert said["documents"][0]["expected"] == "acknowledged"
+    assert said["summary"]["deadLetters"] == 0
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(moment: Moment) -> None:
+    out = io.StringIO()
+    with report.Screen(Console(file=out, width=report.WIDTH), silent=False) as screen:
+        for seconds in (0.0, 0.5, 5.0):
+            screen.show(replace(moment, seconds=seconds))
+    assert len(out.getvalue().splitlines()) == 2
+
+
+def test_in_a_terminal_there_is_a_table(moment: Moment) -> None:
+    out = io.StringIO()
+    with report.Screen(Console(file=out, width=report.WIDTH, force_terminal=True), silent=False) as screen:
+        screen.show(moment)
+    assert "duba/klinikum" in out.getvalue()
