@@ -77,7 +77,7 @@ class Outbox:
                 raise Reject("OBJECT_VANISHED", "the object was deleted while it was delivered") from error
             raise Retry("OUTBOX_UNREADABLE", f"the outbox answered {code_of(error)}") from error
         body = cast(BinaryIO, answer["Body"])
-        if "ContentRange" not in answer:  # a server may ignore the range and answer with the whole object
+        if answer.get("ContentRange") is None:  # a server may ignore the range and answer with the whole object
             _skip(body, start)
         return body
 

@@ -23,6 +23,11 @@ STATUS = {DropState.DELIVERED: Outcome.DELIVERED, DropState.FAILED: Outcome.FAIL
 SHOWN_STATES = frozenset({DropState.RECEIVED, DropState.SENDING, DropState.SENT})
 
 
+def status_of(row: DropRow) -> Outcome:
+    """Return how far a delivery is, as receipts and events say it."""
+    return STATUS.get(row.state, Outcome.IN_PROGRESS)
+
+
 def receipt_of(row: DropRow) -> dict[str, Any]:
     """Return the receipt that a row stands for; equal rows give equal receipts."""
     failure, story = row.failure, _story(row)
@@ -30,7 +35,7 @@ def receipt_of(row: DropRow) -> dict[str, Any]:
         "schema": SCHEMA,
         "outboxKey": row.key,
         "versionId": row.version_id,
-        "status": STATUS.get(row.state, Outcome.IN_PROGRESS),
+        "status": status_of(row),
         "portalId": row.portal_id,
         "updatedAt": written(story[-1].at),
         "history": [{"at": written(past.at), "state": past.state} for past in story],

@@ -30,6 +30,7 @@ from amtsbote.messages import DropRequest
 from amtsbote.observability import count, log
 from amtsbote.outbox import Version
 from amtsbote.queues import Attempt, describe
+from amtsbote.receipts import status_of
 from amtsbote.services import Services
 from amtsbote.verbs.accounts import as_retry, destination_of, require_unpaused
 
@@ -94,7 +95,7 @@ def _send(
     row: DropRow, version: Version, address: DropAddress, attempt: Attempt, services: Services, deadline: Deadline
 ) -> None:
     if not attempt.last:
-        require_unpaused(services, address.connection)
+        _require_unpaused(row, services)
     until = services.clock() + timedelta(seconds=services.settings.lease_seconds)
     try:
         leased = services.ledger.advance_drop(row, SendLease(until))
@@ -133,6 +134,15 @@ def _send_leased(row: DropRow, version: Version, address: DropAddress, services:
     _tell(services.ledger.advance_drop(journal.row, Reported(delivery, row.fence)), services)
 
 
+def _require_unpaused(row: DropRow, services: Services) -> None:
+    """Raise Retry while the connection is to be left alone; the receipt says meanwhile that the drop has been seen."""
+    try:
+        require_unpaused(services, row.connection)
+    except Retry:
+        services.receipts.write(row)
+        raise
+
+
 def _retry(row: DropRow, retry: Retry, attempt: Attempt, services: Services) -> None:
     """Give the request back to its queue; after the last try the drop has failed, and may be dropped again."""
     if attempt.last:
@@ -162,7 +172,7 @@ def _tell(row: DropRow, services: Services) -> None:
 def publish_update(row: DropRow, services: Services) -> None:
     """Write the receipt of a drop and send the event that says so."""
     key = services.receipts.write(row)
-    more: Mapping[str, str] = {"status": row.state, "versionId": row.version_id}
+    more: Mapping[str, str] = {"status": status_of(row), "versionId": row.version_id}
     services.bus.publish(Event(EventType.DELIVERY_UPDATED, row.portal, row.connection, row.portal_id, key, more))
 
 
