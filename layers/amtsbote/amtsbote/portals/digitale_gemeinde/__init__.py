@@ -1,6 +1,7 @@
 """Digitale-Gemeinde (GemeindeConnect): forms that citizens send to a municipality, and the results that go back.
 
-`DigitaleGemeindeClient` is the whole API, usable on its own; `PORTAL` is what the verbs use. Both are loaded when asked for.
+`DigitaleGemeindeClient` is the whole API, usable on its own; `PORTAL` is what the verbs use. Both are loaded when
+asked for.
 """
 
 from importlib import import_module

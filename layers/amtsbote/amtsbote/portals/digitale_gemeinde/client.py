@@ -5,7 +5,7 @@ for form in client.search_all(status="Neu"):
     details = client.details(form.form_id, form.document_id)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import SecretStr
@@ -25,6 +25,7 @@ from amtsbote.tokens import Token, TokenCache
 
 A_DAY_SECONDS = 86_400.0  # how long a client outside of a Lambda function may work
 PAGE_SIZE = 100
+NONSENSE = "PORTAL_ANSWERED_NONSENSE"
 PAGE_LIMIT = 10_000
 FORM_LIMIT_BYTES = 64 * 1024 * 1024
 """How large a form may be, its files as base64 included. Reading one takes twice that memory."""
@@ -137,7 +138,9 @@ class DigitaleGemeindeClient:
             received += page.rows
             if not page.rows or (page.total is not None and received >= page.total):
                 return
-            if not fresh:  # the portal sends the same page for ever
+            if not fresh and page.total is None:  # a portal that answers its last page to any higher number
+                return
+            if not fresh:
                 raise Retry("PORTAL_PAGING_BROKEN", f"page {number} of the search brought nothing that was not known")
         raise Retry("PORTAL_PAGING_BROKEN", f"the search has not ended after {PAGE_LIMIT} pages")
 
@@ -154,7 +157,7 @@ class DigitaleGemeindeClient:
         except ValueError:
             details = None
         if details is None:
-            raise Retry("PORTAL_ANSWERED_NONSENSE", f"{method} {path} answered {len(body)} bytes that are no form")
+            raise Retry(NONSENSE, f"{method} {path} answered {len(body)} bytes that are no form")
         return details
 
     def update_status(self, form_id: str, document_id: str, status: str) -> None:
@@ -185,4 +188,4 @@ class DigitaleGemeindeClient:
 
 
 def _nonsense(answer: Answer, missing: str) -> Retry:
-    return Retry("PORTAL_ANSWERED_NONSENSE", f"{answer.method} {answer.path} answered {answer.kind()}: {missing}")
+    return Retry(NONSENSE, f"{answer.method} {answer.path} answered {answer.kind()}: {missing}")

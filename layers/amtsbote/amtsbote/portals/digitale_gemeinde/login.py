@@ -55,7 +55,7 @@ def account_of(*identity: str) -> str:
 
 
 def ask_for_token(transport: Transport, method: str, url: str, key: Mapping[str, str], now: datetime) -> Token:
-    """Buy a token with the key's header. Misconfigured where the key is refused, Retry where the portal cannot answer."""
+    """Buy a token with the key's header; Misconfigured where it is refused, Retry where the portal cannot answer."""
     answer = transport.call(method, url, headers={"Accept": "application/json", **key})
     if not answer.ok:
         raise _refusal(answer)
@@ -101,7 +101,7 @@ def _cached_until(token: str, now: datetime) -> datetime:
 def _refusal(answer: Answer) -> AmtsboteError:
     said = f"the token route answered {answer.kind()}"
     if answer.status in THROTTLED:
-        return throttled(answer)
+        return Retry("LOGIN_UNAVAILABLE", said, after_seconds=throttled(answer).after_seconds)
     if isinstance(error_of_status(answer), Retry):
         return Retry("LOGIN_UNAVAILABLE", said)
     return Misconfigured("LOGIN_REFUSED", f"{said}; check apiKey, apiKeyHeader and routes.token")

@@ -7,7 +7,7 @@ Names of fields count as equal when they differ in the case of their first lette
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from amtsbote.errors import Quarantine
@@ -89,16 +89,20 @@ class FormCount:
 
 
 def _split(said: Record) -> dict[str, int]:
-    """Return the counts by status. What their field is called is not published, so every list is looked at."""
+    """Return the counts by status. What their field is called is not published, so every one is looked at."""
     for name, value in said.items():
-        rows = _records(value) if isinstance(value, list) else []
-        found = [(_status_of(row), _number(row.get("count"))) for row in rows]
-        if name != "request" and found and all(status and number is not None for status, number in found):
-            return {str(status): number for status, number in found if number is not None}
-        if isinstance(value, dict) and name != "request" and value:
-            if all(_number(number) is not None for number in value.values()):
-                return {str(status): int(number) for status, number in value.items()}
+        pairs = _pairs(value) if name != "request" else []
+        if pairs and all(status and number is not None for status, number in pairs):
+            return {str(status): number for status, number in pairs if number is not None}
     return {}
+
+
+def _pairs(value: Any) -> list[tuple[str | None, int | None]]:
+    """Return what may be statuses and their counts: [{"name", "count"}, …] or {"<status>": <count>, …}."""
+    if isinstance(value, dict):
+        return [(_text(status), _number(number)) for status, number in value.items()]
+    rows = _records(value) if isinstance(value, list) else []
+    return [(_status_of(row), _number(row.get("count"))) for row in rows]
 
 
 def _status_of(row: Record) -> str | None:
@@ -126,8 +130,8 @@ class FoundForm:
         document_id = _text(said.get("documentId"))
         if document_id is None:
             return None
-        texts = (_text(said.get(name)) for name in ("formId", "status", "name", "submittedDate"))
-        return cls(document_id, *texts, record)
+        form_id, status, name, submitted = map(_text, map(said.get, ("formId", "status", "name", "submittedDate")))
+        return cls(document_id, form_id, status, name, submitted, record)
 
 
 @dataclass(frozen=True)
@@ -176,9 +180,9 @@ class InlineFile:
 
     @property
     def size(self) -> int | None:
-        """Return the length in bytes, None where the content is not plain base64."""
+        """Return the length in bytes, None where the content is not plain base64 in one line."""
         start = self._start()
-        if start is None:
+        if start is None or any(blank in self.content for blank in " \t\r\n"):
             return None
         length = len(self.content) - start
         return length // 4 * 3 - self.content[-2:].count("=") if length % 4 == 0 else None
@@ -198,7 +202,7 @@ class InlineFile:
 
     def _start(self) -> int | None:
         """Return where the base64 begins, None where the content is a data URL of another kind."""
-        if not self.content[:5].lower() == "data:":
+        if self.content[:5].lower() != "data:":
             return 0
         head = DATA_URL.match(self.content[:DATA_URL_HEAD_CHARACTERS])
         return head.end() if head and head[2].lower().endswith(";base64") else None
@@ -215,14 +219,22 @@ class InlineFile:
 
 
 @dataclass(frozen=True)
+class HeldFile:
+    """A file that a field holds, inline or not; `size` in bytes, None where it cannot be seen."""
+
+    name: str
+    size: int | None
+
+
+@dataclass(frozen=True)
 class Field:
-    """One field of a form; `names` are those of the files that it holds, inline or not."""
+    """One field of a form: its inline files, and all that it holds, as far as the portal names them."""
 
     id: str
     name: str | None
     is_file_field: bool
     files: tuple[InlineFile, ...]
-    names: tuple[str, ...]
+    holds: tuple[HeldFile, ...] = field(repr=False)
 
     @classmethod
     def read(cls, record: Record, number: int) -> Self:
@@ -233,11 +245,19 @@ class Field:
         entries, value = _records(said.get(INLINE_FILE)), _text(said.get("value"))
         files = [file for entry in entries if (file := _inline_file(field_id, entry))]
         if not files and value and value[:5].lower() == "data:":
-            files = [_file(field_id, {"name": said.get("fileName")}, value)]
+            files = [_file(field_id, {}, value)]
         is_file_field = FILE_DATATYPE in str(said.get("datatype")).lower() or bool(entries) or bool(files)
-        names = [found for entry in entries if (found := _text(entry.get("name")))]
-        stated = [value] if value and is_file_field and not files else []
-        return cls(field_id, name, is_file_field, tuple(files), tuple(names or stated))
+        return cls(field_id, name, is_file_field, tuple(files), tuple(_held(field_id, entries, value)))
+
+
+def _held(field_id: str, entries: Sequence[Record], value: str | None) -> Iterator[HeldFile]:
+    """Yield what a field holds; one without entries may say the name of its file as its value."""
+    for entry in entries:
+        name, file = _text(entry.get("name")), _inline_file(field_id, entry)
+        if name:
+            yield HeldFile(name, file.size if file else None)
+    if not entries and value and value[:5].lower() != "data:":
+        yield HeldFile(value, None)
 
 
 def _inline_file(field_id: str, entry: Record) -> InlineFile | None:
@@ -268,12 +288,12 @@ class FormDetails:
     @property
     def files(self) -> Iterator[InlineFile]:
         """Yield the inline files in the order of the form."""
-        for field in self.fields:
-            yield from field.files
+        for each in self.fields:
+            yield from each.files
 
     def field(self, field_id: str) -> Field | None:
         """Return the field of that id, None where there is none."""
-        return next((field for field in self.fields if field.id == field_id), None)
+        return next((each for each in self.fields if each.id == field_id), None)
 
     @classmethod
     def read(cls, said: Any, body: bytes) -> Self | None:

@@ -1,5 +1,6 @@
 """One file as the body of a multipart/form-data request, streamed: nothing of it is kept in memory."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +12,9 @@ from amtsbote.errors import Retry
 
 BLOCK_BYTES = 64 * 1024
 PART_NAME = "file"
-_ESCAPES = {'"': "%22", "\r": "%0D", "\n": "%0A"}  # as browsers do it (HTML standard, multipart/form-data)
+ANY_CONTENT = "application/octet-stream"
+UNSAFE = re.compile(r'["\x00-\x1f\x7f]')  # escaped in a file name as browsers do it (HTML standard)
+PRINTABLE = re.compile(r"[ -~]+")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class MultipartBody:
     """The body with the one part `file`. Its length is known, and it may be sent again: each iteration is the whole."""
 
     def __init__(self, file: FileToSend, check: Callable[[], None] = lambda: None) -> None:
+        content_type = file.content_type if PRINTABLE.fullmatch(file.content_type) else ANY_CONTENT
         boundary = f"amtsbote-{secrets.token_hex(16)}"
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self._file = file
@@ -35,7 +39,7 @@ class MultipartBody:
         self._head = (
             f"--{boundary}\r\n"
             f"Content-Disposition: form-data; {disposition(file.name)}\r\n"
-            f"Content-Type: {file.content_type}\r\n\r\n"
+            f"Content-Type: {content_type}\r\n\r\n"
         ).encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
 
@@ -67,6 +71,6 @@ def disposition(name: str) -> str:
     for portals that read headers as Latin-1.
     """
     safe = name.encode("utf-8", "replace").decode()
-    plain = "".join(_ESCAPES.get(char, char) for char in safe)
+    plain = UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", safe)
     extended = "" if safe.isascii() else f"; filename*=UTF-8''{quote(safe, safe='!#$&+-.^_`|~')}"
     return f'name="{PART_NAME}"; filename="{plain}"{extended}'
