@@ -63,6 +63,8 @@ def this_machine() -> dict[str, str]:
         "AllowLoopbackPortals": "true",
         "DubaMaximumConcurrency": FEW,
         "DocxworldMaximumConcurrency": FEW,
+        "DigitaleGemeindeMaximumConcurrency": FEW,
+        "AltinnMaximumConcurrency": FEW,
     }
 
 

@@ -9,8 +9,6 @@ from amtsbote.observability import observed
 from amtsbote.queues import BatchResponse, each_record
 from amtsbote.verbs.fetch import fetch
 
-WORKERS = 10  # items side by side: a fetch mostly waits for the portal
-
 
 @observed
 def handler(event: dict[str, Any], context: LambdaContext) -> BatchResponse:
@@ -22,5 +20,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> BatchResponse:
         lambda request, attempt: fetch(request, attempt, own, deadline),
         queue=own.own_queue,
         tries=own.settings.tries,
-        workers=WORKERS,
+        workers=own.settings.workers,
     )

@@ -126,7 +126,7 @@ def test_an_empty_file_is_refused(docxworld: ObservedDocxworld, docxworld_world:
     [
         "brief.pdf",
         "klinikum/brief.pdf",
-        "duba/klinikum/BetreuungAnregung/fall.json",
+        "egvp/klinikum/BetreuungAnregung/fall.json",
         "docxworld/brief.pdf",
         "docxworld/klinikum/brief.pdf",
         "docxworld/klinikum/BRIEF/",

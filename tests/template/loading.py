@@ -96,6 +96,11 @@ class Statement:
     condition: Mapping[str, Any]
 
 
+def logical(portal: str) -> str:
+    """How a portal is called in logical ids: DigitaleGemeinde for digitale-gemeinde."""
+    return "".join(part.title() for part in portal.split("-"))
+
+
 @dataclass(frozen=True)
 class Function:
     """One function with what belongs to it."""
@@ -190,6 +195,8 @@ def _with_globals(template: dict[str, Any]) -> dict[str, Any]:
 def _merged(base: Any, own: Any) -> Any:
     if isinstance(base, dict) and isinstance(own, dict):
         return {key: _merged(base.get(key), own[key]) if key in own else base[key] for key in [*base, *own]}
+    if isinstance(base, list) and isinstance(own, list):
+        return [*base, *own]  # as SAM does it
     return base if own is None else own
 
 

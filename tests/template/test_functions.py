@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.template.loading import ROOT, UNROUTED, VERBS, Function, load_template, stack
+from tests.template.loading import ROOT, UNROUTED, VERBS, Function, load_template, logical, stack
 
 STACK = stack()
 FUNCTIONS = STACK.functions()
@@ -27,8 +27,10 @@ ALWAYS = {
     "AMTSBOTE_PORTAL",
     "AMTSBOTE_QUEUE_URL",
 }
+SIGNING = ("altinn",)  # portals whose login is signed
+PORTALS = ("duba", "docxworld", "digitale-gemeinde", "altinn")
 ALSO = {
-    "dispatch": {"AMTSBOTE_POLL_QUEUE_URL", "AMTSBOTE_ACKNOWLEDGE_QUEUE_URL"},
+    "dispatch": {"AMTSBOTE_POLL_QUEUE_URL", "AMTSBOTE_ACKNOWLEDGE_QUEUE_URL", "AMTSBOTE_TRACK_QUEUE_URL"},
     "poll": {"AMTSBOTE_FETCH_QUEUE_URL", "AMTSBOTE_OVERLAP_HOURS"},
     "fetch": {"AMTSBOTE_INBOX_BUCKET", "AMTSBOTE_LEASE_SECONDS", "AMTSBOTE_TRIES"},
     "acknowledge": {"AMTSBOTE_INBOX_BUCKET"},
@@ -39,18 +41,13 @@ ALSO = {
 
 def test_each_portal_has_one_function_per_verb() -> None:
     found = {(f.portal, f.verb) for f in FUNCTIONS}
-    inbound = {"dispatch", "poll", "fetch", "acknowledge"}
-    assert found == {
-        *(("duba", verb) for verb in inbound),
-        *(("docxworld", verb) for verb in VERBS),
-        (UNROUTED, "deliver"),
-    }
+    assert found == {*((portal, verb) for portal in PORTALS for verb in VERBS), (UNROUTED, "deliver")}
     assert len(found) == len(FUNCTIONS)
 
 
 @EACH_FUNCTION
 def test_a_function_is_named_by_verb_and_portal(function: Function) -> None:
-    stem = f"{function.verb.title()}{function.portal.title()}"
+    stem = f"{function.verb.title()}{logical(function.portal)}"
     assert function.name == f"{stem}Function"
     assert (function.queue_name, function.role_name) == (f"{stem}Queue", f"{stem}Role")
 
@@ -86,10 +83,11 @@ def test_a_function_is_traced_and_writes_a_log_that_ends(function: Function) -> 
 
 
 @EACH_FUNCTION
-def test_a_function_runs_on_the_chosen_runtime_with_both_layers(function: Function) -> None:
+def test_a_function_runs_on_the_chosen_runtime_with_the_layers_it_needs(function: Function) -> None:
     assert function.properties["Runtime"] == STACK.parameters["Runtime"]
     assert function.properties["Architectures"] == [STACK.parameters["Architecture"]]
-    assert function.properties["Layers"] == ["${AmtsboteLayer}", "${DependenciesLayer}"]
+    signs = ["${CryptographyLayer}"] if function.portal in SIGNING else []
+    assert function.properties["Layers"] == ["${AmtsboteLayer}", "${DependenciesLayer}", *signs]
 
 
 @EACH_FUNCTION
@@ -113,7 +111,7 @@ def test_a_function_takes_batches_and_reports_what_must_come_again(function: Fun
 
 @EACH_FUNCTION
 def test_the_concurrency_of_a_function_is_bounded_by_its_portals_parameter(function: Function) -> None:
-    wider = stack(**{f"{function.portal.title()}MaximumConcurrency": "50"})
+    wider = stack(**{f"{logical(function.portal)}MaximumConcurrency": "50"})
     (same,) = [f for f in wider.functions() if f.name == function.name]
     assert same.properties["Events"]["Work"]["Properties"]["ScalingConfig"] == {"MaximumConcurrency": 50}
 
@@ -138,10 +136,10 @@ def test_the_function_gives_up_before_its_queue_does(function: Function, tries: 
 @EACH_FUNCTION
 def test_the_environment_holds_what_the_verb_needs_and_nothing_else(function: Function) -> None:
     expected = ALWAYS | ALSO[function.verb]
-    if function.verb == "dispatch" and function.portal == "docxworld":
-        expected |= {"AMTSBOTE_TRACK_QUEUE_URL"}
     if function.portal != UNROUTED:
         expected |= {"AMTSBOTE_ALLOW_LOOPBACK"}
+    if function.name == "FetchDigitaleGemeindeFunction":
+        expected |= {"AMTSBOTE_WORKERS"}
     assert function.environment.keys() == expected
 
 
@@ -149,7 +147,7 @@ def test_the_environment_holds_what_the_verb_needs_and_nothing_else(function: Fu
 def test_the_queues_in_the_environment_are_the_portals_own(function: Function) -> None:
     for name, value in function.environment.items():
         if match := re.fullmatch(r"AMTSBOTE_(\w+)_QUEUE_URL", name):
-            assert value == f"${{{match[1].title()}{function.portal.title()}Queue}}"
+            assert value == f"${{{match[1].title()}{logical(function.portal)}Queue}}"
     assert function.environment["AMTSBOTE_QUEUE_URL"] == f"${{{function.queue_name}}}"
 
 

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from tests.template.loading import UNROUTED, Function, stack, template_text
+from tests.template.loading import UNROUTED, Function, logical, stack, template_text
 
 STACK = stack()
 SANDBOX = stack(AllowLoopbackPortals="true")
 FUNCTIONS = STACK.functions()
 SECRETS = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret"
-PORTALS = ("duba", "docxworld")
+PORTALS = ("duba", "docxworld", "digitale-gemeinde", "altinn")
 EACH_FUNCTION = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
 
 # AWS offers no resource to name for these.
@@ -44,6 +44,12 @@ ALLOWED = {
     "track": LOGIN | ROWS | RECEIPTS | {"dynamodb:Query"},
 }
 ALLOWED_UNROUTED = ROWS | RECEIPTS
+FORGETS = {"s3:DeleteObjectVersion", "s3:GetObjectVersion", "s3:ListBucketVersions"}
+"""What deletes receipts, which is done only where they hold links that end."""
+
+
+def forgets(function: Function) -> bool:
+    return (function.portal, function.verb) == ("duba", "track")
 
 
 def own_resources(function: Function) -> set[str]:
@@ -68,7 +74,7 @@ def test_there_is_no_role_but_the_functions() -> None:
 @EACH_FUNCTION
 def test_a_function_may_do_what_its_verb_needs_and_nothing_else(function: Function) -> None:
     expected = ALLOWED_UNROUTED if function.portal == UNROUTED else ALLOWED[function.verb]
-    assert function.may() == ALWAYS | expected
+    assert function.may() == ALWAYS | expected | (FORGETS if forgets(function) else set())
 
 
 @EACH_FUNCTION
@@ -100,7 +106,7 @@ def test_a_function_receives_from_its_own_queue_only(function: Function) -> None
 def test_a_function_sends_to_the_next_queues_of_its_portal_only(verb: str, targets: set[str]) -> None:
     queues = STACK.of_type("AWS::SQS::Queue")
     for function in (f for f in FUNCTIONS if f.verb == verb and f.portal != UNROUTED):
-        names = {f"{target}{function.portal.title()}Queue" for target in targets} & queues.keys()
+        names = {f"{target}{logical(function.portal)}Queue" for target in targets} & queues.keys()
         assert function.resources_of(SEND) == {f"${{{name}.Arn}}" for name in names}
 
 
@@ -130,7 +136,7 @@ def test_the_logins_of_administrators_are_read_by_nobody() -> None:
 
 @pytest.mark.parametrize("verb", ["dispatch", "poll"])
 def test_who_asks_a_portal_has_nothing_to_do_with_the_buckets(verb: str) -> None:
-    assert [f.may("s3:") for f in FUNCTIONS if f.verb == verb] == [set(), set()]
+    assert [f.may("s3:") for f in FUNCTIONS if f.verb == verb] == [set()] * len(PORTALS)
 
 
 @EACH_FUNCTION
@@ -180,7 +186,17 @@ def test_a_bucket_is_listed_only_below_what_may_be_read_there(function: Function
 
 @EACH_FUNCTION
 def test_nobody_deletes_a_document_or_a_row(function: Function) -> None:
-    assert {a for a in function.may() if "Delete" in a} == {"sqs:DeleteMessage"}
+    deleted = {a for a in function.may("s3:") | function.may("dynamodb:") if "Delete" in a}
+    assert deleted == ({"s3:DeleteObjectVersion"} if forgets(function) else set())
+    assert function.resources_of("s3:DeleteObjectVersion") <= {"${InboxBucket.Arn}/receipts/duba/*"}
+
+
+def test_who_forgets_sees_the_versions_of_receipts_only() -> None:
+    (function,) = [f for f in FUNCTIONS if forgets(f)]
+    assert function.resources_of("s3:GetObjectVersion") == {"${InboxBucket.Arn}/receipts/duba/*"}
+    (listing,) = [s for s in function.statements() if "s3:ListBucketVersions" in s.actions]
+    assert (listing.actions, listing.resources) == (("s3:ListBucketVersions",), ("${InboxBucket.Arn}",))
+    assert listing.condition == {"StringLike": {"s3:prefix": "receipts/duba/*"}}
 
 
 @EACH_FUNCTION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.template.loading import UNROUTED, stack
+from tests.template.loading import UNROUTED, logical, stack
 from tests.template.patterns import matches
 
 STACK = stack()
@@ -25,6 +25,9 @@ def takers(event: dict[str, object]) -> list[str]:
         ("docxworld/klinikum/KAT/brief.pdf", "DeliverDocxworldQueue"),
         ("docxworld/", "DeliverDocxworldQueue"),
         ("docxworld/klinikum/KAT/Grüße & a+b (1).pdf", "DeliverDocxworldQueue"),
+        ("digitale-gemeinde/stadt/7/8/9/antwort.pdf", "DeliverDigitaleGemeindeQueue"),
+        ("altinn/etat/org/app/50001/guid/vedlegg/brev.pdf", "DeliverAltinnQueue"),
+        ("duba/klinikum/BetreuungAnregung/fall.json", "DeliverDubaQueue"),
         ("docxworld", "DeliverUnroutedQueue"),
         ("docxworldx/klinikum/brief.pdf", "DeliverUnroutedQueue"),
         ("Docxworld/klinikum/brief.pdf", "DeliverUnroutedQueue"),
@@ -45,6 +48,6 @@ def test_objects_of_another_bucket_and_deletions_are_no_drops() -> None:
 def test_every_portal_that_delivers_has_its_prefix_and_is_left_out_of_the_unrouted() -> None:
     delivering = {f.portal for f in STACK.functions() if f.verb == "deliver"} - {UNROUTED}
     for portal in delivering:
-        assert takers(dropped(f"{portal}/x")) == [f"${{Deliver{portal.title()}Queue.Arn}}"]
+        assert takers(dropped(f"{portal}/x")) == [f"${{Deliver{logical(portal)}Queue.Arn}}"]
     (key,) = DROPS["UnroutedDropsRule"]["EventPattern"]["detail"]["object"]["key"]
     assert key == {"anything-but": {"prefix": [f"{portal}/" for portal in sorted(delivering)]}}

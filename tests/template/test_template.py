@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.template.loading import Stack, load_template, stack, statements, template_text
+from tests.template.loading import Stack, load_template, logical, stack, statements, template_text
 
 TEMPLATE = load_template()
 STACK = stack()
@@ -70,6 +70,8 @@ def test_the_last_try_of_a_delivery_comes_before_the_queue_gives_it_up(tries: st
         ("ReceivesByTries", "DeliverTries"),
         ("Concurrency", "DubaMaximumConcurrency"),
         ("Concurrency", "DocxworldMaximumConcurrency"),
+        ("Concurrency", "DigitaleGemeindeMaximumConcurrency"),
+        ("Concurrency", "AltinnMaximumConcurrency"),
         ("Concurrency", "UnroutedMaximumConcurrency"),
     ],
 )
@@ -256,9 +258,9 @@ def test_the_schedules_tick_each_task_of_each_portal_at_its_rate() -> None:
         "acknowledge": STACK.parameters["AcknowledgeRate"],
         "track": STACK.parameters["TrackRate"],
     }
-    expected = {("duba", t) for t in ("poll", "reconcile", "acknowledge")} | {("docxworld", t) for t in rates}
+    expected = {(portal, t) for portal in ("duba", "docxworld", "digitale-gemeinde", "altinn") for t in rates}
     assert sorted(ticks()) == sorted(
-        (rates[task], f'{{"portal":"{portal}","task":"{task}"}}', f"${{Dispatch{portal.title()}Queue.Arn}}")
+        (rates[task], f'{{"portal":"{portal}","task":"{task}"}}', f"${{Dispatch{logical(portal)}Queue.Arn}}")
         for portal, task in expected
     )
 
@@ -321,9 +323,9 @@ def test_the_age_of_the_oldest_message_is_watched_on_every_work_queue() -> None:
     assert watched("ApproximateAgeOfOldestMessage") == QUEUES.keys() - {"DeadLetterQueue"}
 
 
-@pytest.mark.parametrize("portal", ["duba", "docxworld"])
+@pytest.mark.parametrize("portal", ["duba", "docxworld", "digitale-gemeinde", "altinn"])
 def test_the_age_of_the_oldest_work_is_watched_for_every_portal(portal: str) -> None:
-    alarm = ALARMS[f"{portal.title()}OldestWorkAlarm"]
+    alarm = ALARMS[f"{logical(portal)}OldestWorkAlarm"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("Amtsbote", "OldestWorkAge")
     assert alarm["Dimensions"] == [{"Name": "service", "Value": "amtsbote"}, {"Name": "portal", "Value": portal}]
     assert alarm["Threshold"] == STACK.parameters["OldestWorkAlarmSeconds"]

@@ -184,6 +184,7 @@ def test_a_connection_name_follows_the_contracts_rule(name: str, fits: bool) -> 
         ("docxworld/klinikum/5b7f/brief.pdf", DropAddress("docxworld", "klinikum", ("5b7f", "brief.pdf"))),
         ("docxworld/k/RG/Müller & Söhne.pdf", DropAddress("docxworld", "k", ("RG", "Müller & Söhne.pdf"))),
         ("docxworld/k/RG/approvals", DropAddress("docxworld", "k", ("RG", "approvals"))),
+        ("duba/klinikum/Formular/fall.json", DropAddress("duba", "klinikum", ("Formular", "fall.json"))),
     ],
 )
 def test_a_drop_key_says_for_whom_and_where(key: str, address: DropAddress) -> None:
@@ -197,7 +198,9 @@ def test_a_drop_key_says_for_whom_and_where(key: str, address: DropAddress) -> N
         ("", "begins with no portal"),
         ("/docxworld/klinikum/t/a.pdf", "begins with no portal"),
         ("Docxworld/klinikum/t/a.pdf", "begins with no portal"),
-        ("duba/klinikum/t/a.pdf", "begins with no portal"),
+        ("duba/klinikum/BetreuungAnregung/fall.pdf", "fits no rule of duba"),
+        ("duba/klinikum/BetreuungAnregung/.json", "fits no rule of duba"),
+        ("duba/klinikum/fall.json", "fits no rule of duba"),
         ("docxworld", "second part is no connection name"),
         ("docxworld/", "second part is no connection name"),
         ("docxworld/Klinikum/t/a.pdf", "second part is no connection name"),

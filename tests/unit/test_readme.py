@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from amtsbote.keys import document_key, item_prefix, parse_drop, receipt_key
-from amtsbote.portals import portal_named
+from amtsbote.keys import DROP_RULES, DropAddress, document_key, item_prefix, parse_drop, receipt_key
+from amtsbote.portals import NAMES, portal_named
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+DROPS = [key for key in re.findall(r"^\| `([a-z-]+/[^`]*)` \|", README, re.MULTILINE) if key.split("/")[0] in NAMES]
 SECRETS = re.findall(r"--name amtsbote/([a-z-]+)/([a-z-]+) --secret-string '(.*?)'", README, re.DOTALL)
 
 
@@ -33,7 +34,7 @@ def test_each_secret_is_valid_as_it_stands(portal: str, connection: str, body: s
 
 
 def test_every_portal_is_shown_with_its_secret() -> None:
-    assert {portal for portal, *_ in SECRETS} >= {"duba", "docxworld"}
+    assert {portal for portal, *_ in SECRETS} == set(NAMES)
 
 
 def test_what_arrives_lies_where_the_readme_says() -> None:
@@ -42,10 +43,16 @@ def test_what_arrives_lies_where_the_readme_says() -> None:
     assert f"    {document_key(prefix)} " in README
 
 
-def test_what_is_sent_is_dropped_where_the_readme_says() -> None:
-    assert "docxworld/klinikum/<target: UUID or abbreviation>/brief.pdf" in README
-    assert parse_drop("docxworld/klinikum/BRIEF/brief.pdf").path == ("BRIEF", "brief.pdf")
-    assert receipt_key("docxworld/klinikum/…/brief.pdf") in README
+@pytest.mark.parametrize("key", DROPS)
+def test_what_is_sent_is_dropped_where_the_readme_says(key: str) -> None:
+    portal, connection, *path = key.split("/")
+    assert parse_drop(key) == DropAddress(portal, connection, tuple(path))
+    assert receipt_key(key) == f"receipts/{key}.json"
+
+
+def test_each_kind_of_drop_is_shown() -> None:
+    rules = [rule for rules in DROP_RULES.values() for rule in rules]
+    assert sorted(key.count("/") for key in DROPS) == sorted(rule.count("/") for rule in rules)
 
 
 def test_the_named_environment_of_sam_exists() -> None:

@@ -15,6 +15,7 @@ from amtsbote.portals.protocols import Delivery, Outcome
 TRACK_FIRST = timedelta(seconds=5)
 TRACK_AT_MOST = timedelta(minutes=15)
 RECEIPT_DUE_AFTER = timedelta(minutes=1)
+NOTHING = "{}"
 
 
 class DropState(StrEnum):
@@ -43,7 +44,8 @@ class Failure:
 class DropRow:
     """One version of an outbox object in the ledger; `sequence` orders the versions of one key.
 
-    `journal` is the adapter's memory of the delivery (JSON). `steps` are the portal's own steps.
+    `journal` is the adapter's memory of the delivery (JSON). `steps` are the portal's own steps. From `secret_until`
+    on, the receipt is neither kept nor written again.
     """
 
     bucket: str
@@ -62,9 +64,10 @@ class DropRow:
     portal_id: str | None = None
     journal: str = "{}"
     steps: tuple[Past, ...] = ()
-    result: str = "{}"  # JSON: what the portal answered that the backend needs
+    result: str = NOTHING  # JSON: what the portal answered that the backend needs
     failure: Failure | None = None
     history: tuple[Past, ...] = ()
+    secret_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,11 @@ class Told:
 
 
 @dataclass(frozen=True)
+class Forgotten:
+    """No receipt holds the secret any more, and none will: the row need not either."""
+
+
+@dataclass(frozen=True)
 class TrackLater:
     """The portal could not be asked; the question is due again at `until`."""
 
@@ -118,7 +126,7 @@ class Failed:
     fence: int | None = None
 
 
-DropEvent = SendLease | Noted | Paused | Reported | Told | TrackLater | Failed
+DropEvent = SendLease | Noted | Paused | Reported | Told | Forgotten | TrackLater | Failed
 
 
 def received(bucket: str, key: str, version_id: str, sequence: str, address: tuple[str, str], now: datetime) -> DropRow:
@@ -162,7 +170,9 @@ def advance_drop(row: DropRow, event: DropEvent, now: datetime) -> DropRow:
         case Reported(delivery, fence):
             return _reported(row, delivery, fence, now)
         case Told() if row.state in ENDED:
-            return replace(row, due=None)
+            return replace(row, due=_forget(row))
+        case Forgotten() if row.state in ENDED and has_expired(row, now):
+            return replace(row, result=NOTHING, due=None)
         case TrackLater(until) if row.state is DropState.SENT:
             return replace(row, due=Due(Work.TRACK, until))
         case Failed(failure, fence) if row.state not in ENDED:
@@ -179,7 +189,9 @@ def _reported(row: DropRow, delivery: Delivery, fence: int | None, now: datetime
         raise ImpossibleTransition(row.state, Reported(delivery))
     steps = tuple(Past(step.at, step.state) for step in delivery.steps) or row.steps
     result = json.dumps({**json.loads(row.result), **delivery.result}, ensure_ascii=False, default=str)
-    told = replace(row, portal_id=delivery.portal_id, steps=steps, result=result, lease_until=None)
+    secret_until = delivery.secret_until or row.secret_until
+    known = replace(row, portal_id=delivery.portal_id, result=result, secret_until=secret_until)
+    told = replace(known, steps=steps, lease_until=None)
     if delivery.outcome is Outcome.IN_PROGRESS:
         waiting = replace(told, journal="{}", due=Due(Work.TRACK, next_track(row, steps, now)))
         return waiting if row.state is DropState.SENT else _step(waiting, DropState.SENT, now)
@@ -187,6 +199,18 @@ def _reported(row: DropRow, delivery: Delivery, fence: int | None, now: datetime
         return _ended(told, DropState.DELIVERED, now)
     failure = Failure(delivery.error_code or "PORTAL_FAILED", delivery.error_message or "the portal gives no reason")
     return _ended(replace(told, failure=failure), DropState.FAILED, now, failure.code)
+
+
+def has_expired(row: DropRow, now: datetime) -> bool:
+    """Return whether the secret in the row's result has ended, if it ever held one."""
+    return row.secret_until is not None and row.secret_until <= now
+
+
+def _forget(row: DropRow) -> Due | None:
+    """Return when the secret of a delivery that has been told of must go; None where there is none, or no longer."""
+    if row.secret_until is None or row.result == NOTHING:
+        return None
+    return Due(Work.FORGET, row.secret_until)
 
 
 def next_track(row: DropRow, steps: tuple[Past, ...], now: datetime) -> datetime:

@@ -20,6 +20,15 @@ SECRET_ROOT = "amtsbote"  # noqa: S105 - a name
 
 DROP_RULES = {
     "docxworld": ("docxworld/<connection>/<target>/<file name>",),
+    "altinn": (
+        "altinn/<connection>/<org>/<app>/<partyId>/<instanceGuid>/<dataType>/<file name>",
+        "altinn/<connection>/<org>/<app>/<name>.instance.json",
+    ),
+    "digitale-gemeinde": (
+        "digitale-gemeinde/<connection>/<formId>/<documentId>/<fieldId>/<file name>",
+        "digitale-gemeinde/<connection>/<formId>/<documentId>/status.json",
+    ),
+    "duba": ("duba/<connection>/<form name>/<name>.json",),
 }
 """What may be dropped, by portal: `<…>` stands for a part of the key without a slash. The error texts show it."""
 

@@ -6,6 +6,7 @@ believe that theirs is the change that happened. Layout of the keys:
     ITEM#<portal>#<connection>#<id>       STATE           one inbound item
     DROP#<bucket>/<key>                   <version id>    one version of an outbox object
     DROP#<bucket>/<key>                   NEWEST          which version of the key is the newest
+    PROOF#<portal>#<connection>#<name>    AWAITED         the delivery that an item of this name will prove
     CONNECTION#<portal>#<connection>      STATUS          watermark and health of a connection
 
 The sparse index `due` holds the rows with work: dueQueue `<work>#<portal>#<connection>`, dueAt.
@@ -24,13 +25,14 @@ from amtsbote.batches import in_batches
 from amtsbote.deliveries import DropEvent, DropRow, advance_drop
 from amtsbote.errors import Retry
 from amtsbote.lifecycle import Due, ItemEvent, ItemRow, Work, advance
+from amtsbote.proofs import Awaited, awaited_again, proven
 from amtsbote.status import ConnectionStatus
 from amtsbote.times import sortable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-Row = TypeVar("Row", ItemRow, DropRow, ConnectionStatus)
+Row = TypeVar("Row", ItemRow, DropRow, Awaited, ConnectionStatus)
 Key = tuple[str, str]
 Attributes = dict[str, Any]
 
@@ -40,6 +42,7 @@ CONFLICT_ROUNDS = 10
 
 _ITEM = TypeAdapter(ItemRow)
 _DROP = TypeAdapter(DropRow)
+_AWAITED = TypeAdapter(Awaited)
 _STATUS = TypeAdapter(ConnectionStatus)
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
@@ -101,9 +104,9 @@ class Ledger:
         """Let an event happen to a drop and return its row; a row changed meanwhile is read and judged anew."""
         return self._change(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
 
-    def due_drops(self, portal: str, connection: str) -> Iterator[DropRow]:
-        """Yield the deliveries that the portal should be asked about now, the longest waiting first."""
-        for found in self._due(Work.TRACK, portal, connection):
+    def due_drops(self, portal: str, connection: str, work: Work = Work.TRACK) -> Iterator[DropRow]:
+        """Yield the deliveries whose work is due, the longest waiting first."""
+        for found in self._due(work, portal, connection):
             yield _DROP.validate_python(found)
 
     def is_newest(self, row: DropRow) -> bool:
@@ -115,6 +118,32 @@ class Ledger:
         attributes = {"sequence": row.sequence, "versionId": row.version_id}
         condition = "attribute_not_exists(pk) OR #sequence < :sequence"
         self._put(newest_key(row), attributes, condition, {":sequence": row.sequence}, {"#sequence": "sequence"})
+
+    # --- proofs ---
+
+    def await_proof(self, row: DropRow, name: str) -> None:
+        """Remember that an item named `name` will prove the arrival of this drop; a later drop takes the name over."""
+        first = Awaited(row.portal, row.connection, name, row.key, row.version_id)
+        key = proof_key(row.portal, row.connection, name)
+        found = self._get(key)
+        if found is None and self._create(key, _AWAITED.dump_python(replace(first, version=1), mode="json"), None):
+            return
+        known = _AWAITED.validate_python(found or self._get(key))
+        self._change(key, known, lambda current: awaited_again(current, row.key, row.version_id), _AWAITED)
+
+    def awaited(self, portal: str, connection: str, names: Sequence[str]) -> dict[str, Awaited]:
+        """Return the deliveries that await proofs of these names, by name: one batched read per 100."""
+        known: dict[str, Awaited] = {}
+        for some in in_batches(names, BATCH_GET_LIMIT):
+            for found in self._batch_get([proof_key(portal, connection, name) for name in some]):
+                each = _AWAITED.validate_python(found)
+                known[each.name] = each
+        return known
+
+    def note_proof(self, known: Awaited, item_id: str) -> Awaited:
+        """Remember that the proof by this item has been told of."""
+        key = proof_key(known.portal, known.connection, known.name)
+        return self._change(key, known, lambda current: proven(current, item_id), _AWAITED)
 
     # --- connections ---
 
@@ -221,6 +250,11 @@ def drop_key(row: DropRow) -> Key:
 def newest_key(row: DropRow) -> Key:
     """Return the key of the note which version of an outbox key is the newest."""
     return f"DROP#{row.bucket}/{row.key}", "NEWEST"
+
+
+def proof_key(portal: str, connection: str, name: str) -> Key:
+    """Return the key of the delivery that a proof of this name is awaited for."""
+    return f"PROOF#{portal}#{connection}#{name}", "AWAITED"
 
 
 def status_key(portal: str, connection: str) -> Key:

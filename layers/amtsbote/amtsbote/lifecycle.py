@@ -45,6 +45,7 @@ class Work(StrEnum):
     FETCH = "fetch"
     ACKNOWLEDGE = "acknowledge"
     TRACK = "track"
+    FORGET = "forget"
 
 
 @dataclass(frozen=True)

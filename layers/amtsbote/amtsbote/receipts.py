@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from amtsbote.deliveries import DropRow, DropState
+from amtsbote.deliveries import DropRow, DropState, has_expired
 from amtsbote.errors import Retry
 from amtsbote.keys import KEY_BYTES, receipt_key
 from amtsbote.ledger import Ledger
 from amtsbote.lifecycle import Past
 from amtsbote.portals.protocols import Outcome
-from amtsbote.storage import JSON_TYPE, TAKEN, code_of, get_or_none, json_text
+from amtsbote.storage import JSON_TYPE, MISSING, TAKEN, code_of, get_or_none, json_text
 from amtsbote.times import written
 
 if TYPE_CHECKING:
@@ -65,26 +65,64 @@ class Receipts:
         """Write the receipt of a drop as the ledger knows it now; return its key, None when no receipt can lie there.
 
         A receipt speaks of the newest version of its key. The ETag seen before asking the ledger guards the write, so
-        that neither an older version nor an older step ever overwrites what is newer.
+        that neither an older version nor an older step ever overwrites what is newer. A receipt whose secret has ended
+        is not written again.
         """
         key = receipt_key(row.key)
         if len(key.encode()) > KEY_BYTES:
             return None
         for _ in range(ROUNDS):
             seen = get_or_none(self._client, self._bucket, key)
-            body = json_text(receipt_of(self._ledger.drop(row)))
-            if not self._ledger.is_newest(row) or (seen is not None and seen[0] == body):
+            current = self._ledger.drop(row)
+            body = json_text(receipt_of(current))
+            superseded = has_expired(current, self._ledger.clock()) or not self._ledger.is_newest(row)
+            if superseded or (seen is not None and seen[0] == body):
                 return key
             if self._put(key, body, None if seen is None else seen[1]):
                 return key
         raise Retry("RECEIPT_CONTENDED", "the receipt is being written by too many workers at once")
+
+    def forget(self, row: DropRow) -> None:
+        """Delete every version of the receipt that speaks of this drop; a newer drop's receipt stays.
+
+        Where this drop's is the current one, what lies beneath goes too: it speaks of older drops, and would show.
+        """
+        for _ in range(ROUNDS):
+            doomed = self._doomed(row, receipt_key(row.key))
+            if not doomed:
+                return
+            for version_id in doomed:
+                self._client.delete_object(Bucket=self._bucket, Key=receipt_key(row.key), VersionId=version_id)
+        raise Retry("RECEIPT_CONTENDED", "the receipt is being written while it is forgotten")
+
+    def _doomed(self, row: DropRow, key: str) -> list[str]:
+        """Return the version ids to delete, the oldest first, so that none is uncovered by the one above it."""
+        if len(key.encode()) > KEY_BYTES:
+            return []
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=key)
+        versions = [each for page in pages for each in page.get("Versions", []) if each["Key"] == key]
+        own = [each for each in versions if self._speaks_of(row, key, each["VersionId"])]
+        goes = versions if own and own[0]["IsLatest"] else own
+        return [each["VersionId"] for each in reversed(goes)]
+
+    def _speaks_of(self, row: DropRow, key: str, version_id: str) -> bool:
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, VersionId=version_id)
+            said = json.loads(answer["Body"].read())
+        except ClientError as error:
+            if code_of(error) in MISSING:
+                return False
+            raise
+        except ValueError:  # not of ours
+            return False
+        return isinstance(said, dict) and said.get("versionId") == row.version_id
 
     def _put(self, key: str, body: bytes, etag: str | None) -> bool:
         condition: Any = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         try:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=JSON_TYPE, **condition)
         except ClientError as error:
-            if code_of(error) in TAKEN:
+            if code_of(error) in TAKEN | MISSING:  # changed, or forgotten, since it was seen
                 return False
             raise
         return True

@@ -28,6 +28,7 @@ class Settings(BaseModel):
     track_queue_url: str = ""
     lease_seconds: int = 0
     tries: int = 1
+    workers: int = 10  # records side by side: a fetch mostly waits for the portal
     overlap_hours: int = 48
     allow_loopback: bool = False
 

@@ -5,7 +5,7 @@ from typing import cast
 
 from amtsbote.portals.portal import Portal
 
-NAMES = ("duba", "docxworld")
+NAMES = ("altinn", "digitale-gemeinde", "duba", "docxworld")
 
 
 def portal_named(name: str) -> Portal:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from amtsbote.http import Transport
@@ -22,10 +23,33 @@ class AcknowledgePolicy(StrEnum):
     NEVER = "never"
 
 
-class ConnectionSecret(BaseModel):
-    """The body of a connection's secret: what all portals share. Unknown fields are refused, values never shown."""
+def plain_address(value: str) -> str:
+    """Return an absolute address as it is; ValueError when it is none. Transport decides whether http is allowed."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError("must be an address that begins with https://")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("must hold no credentials, query or fragment")
+    return value
+
+
+def base_address(value: str) -> str:
+    """Return an absolute address that paths are appended to, without a trailing slash."""
+    return plain_address(value).rstrip("/")
+
+
+Address = Annotated[str, AfterValidator(plain_address)]
+BaseAddress = Annotated[str, AfterValidator(base_address)]
+
+
+class SecretPart(BaseModel):
+    """A part of a secret: unknown fields are refused, values never shown."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, hide_input_in_errors=True)
+
+
+class ConnectionSecret(SecretPart):
+    """The body of a connection's secret: what all portals share."""
 
     enabled: bool = True
     acknowledge: AcknowledgePolicy = AcknowledgePolicy.STORED

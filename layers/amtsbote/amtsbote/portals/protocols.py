@@ -19,6 +19,8 @@ class Finding:
 
     `created_at` (UTC) feeds the watermark, None where the portal has none. `waiting_for` names what is missing before
     the item can be fetched. `hints` is the little that acknowledge needs later, when the record is no longer kept.
+    `proves` names the delivery (its `proven_by`) that this item shows to have reached its recipient. What is not
+    `wanted` is listed for that alone, and neither fetched nor acknowledged.
     """
 
     id: str
@@ -26,6 +28,8 @@ class Finding:
     record: Record
     waiting_for: str | None = None
     hints: Mapping[str, str] = field(default_factory=dict)
+    proves: str | None = None
+    wanted: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Delivery:
-    """What the portal knows of a delivery: its id there, how far it is, its own steps and words."""
+    """What the portal knows of a delivery: its id there, how far it is, its own steps and words.
+
+    `secret_until` (UTC): `result` holds a secret that ends then, and no trace of it is kept longer. `proven_by` is the
+    name under which the source will list what proves that the recipient has it, None where nothing ever does.
+    """
 
     portal_id: str
     outcome: Outcome
@@ -151,6 +159,8 @@ class Delivery:
     result: Mapping[str, Any] = field(default_factory=dict)
     error_code: str | None = None
     error_message: str | None = None
+    secret_until: datetime | None = None
+    proven_by: str | None = None
 
 
 class Destination(Protocol):

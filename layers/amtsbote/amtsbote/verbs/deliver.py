@@ -131,6 +131,8 @@ def _send_leased(row: DropRow, version: Version, address: DropAddress, services:
         if services.connections.is_current(connection):
             raise
         raise Retry("SECRET_CHANGED", "the secret was changed meanwhile") from None
+    if delivery.proven_by is not None:
+        services.ledger.await_proof(row, delivery.proven_by)
     _tell(services.ledger.advance_drop(journal.row, Reported(delivery, row.fence)), services)
 
 

@@ -7,7 +7,9 @@ from datetime import datetime
 
 from amtsbote.batches import side_by_side
 from amtsbote.deadline import Deadline
+from amtsbote.events import Event, EventType
 from amtsbote.health import report_recovery
+from amtsbote.keys import receipt_key
 from amtsbote.lifecycle import (
     SETTLED,
     AcknowledgeWanted,
@@ -32,6 +34,7 @@ from amtsbote.status import polled
 from amtsbote.verbs.accounts import for_connection, left_alone, source_of
 
 WRITERS = 8  # ledger writes side by side
+RECEIVED_BY_RECIPIENT = "RECEIVED_BY_RECIPIENT"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
         return Polled()
     whole = task.task is Task.RECONCILE or status.watermark is None
     since = None if whole or status.watermark is None else status.watermark - services.settings.overlap
-    findings = {finding.id: finding for finding in source.discover(since)}
+    listed = list(source.discover(since))
+    findings = {finding.id: finding for finding in listed if finding.wanted}
     known = services.ledger.items(connection.portal, connection.name, list(findings))
     fresh = [finding for finding in findings.values() if finding.id not in known]
     to_fetch = [*_open(fresh, connection, services), *_follow_up(findings.values(), known, connection, services)]
@@ -64,8 +68,9 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
     queued = _queue([*to_fetch, *(row.id for row in requeued)], connection, services)
     _measure(known.values(), due, services)
     settled = frozenset(id_ for id_, row in known.items() if row.state in SETTLED)
-    listed = {finding.id: finding.created_at for finding in findings.values()}
-    watermark = watermark_after(status.watermark, listed, settled)
+    created = {finding.id: finding.created_at for finding in findings.values()}
+    watermark = watermark_after(status.watermark, created, settled)
+    _tell_proofs(listed, connection, services)
     services.ledger.change_status(
         report_recovery(services, status), lambda each: polled(each, watermark, services.clock(), whole=whole)
     )
@@ -118,6 +123,19 @@ def _advance_all(events: Sequence[tuple[ItemRow, ItemEvent]], services: Services
             return None
 
     return [row for row in side_by_side(advance_one, events, WRITERS) if row is not None]
+
+
+def _tell_proofs(listed: Iterable[Finding], connection: Connection, services: Services) -> None:
+    """Tell once of each delivery that an item shows to have arrived. Told before it is noted: a crash tells again."""
+    proofs = {finding.id: finding.proves for finding in listed if finding.proves is not None}
+    awaited = services.ledger.awaited(connection.portal, connection.name, sorted(set(proofs.values())))
+    for id_, name in proofs.items():
+        known = awaited.get(name)
+        if known is not None and id_ not in known.proven_by:
+            more = {"status": RECEIVED_BY_RECIPIENT, "versionId": known.version_id}
+            key = receipt_key(known.key)
+            services.bus.publish(Event(EventType.DELIVERY_UPDATED, known.portal, known.connection, id_, key, more))
+            awaited[name] = services.ledger.note_proof(known, id_)
 
 
 def _queue(ids: Iterable[str], connection: Connection, services: Services) -> int:

@@ -1,13 +1,13 @@
-"""track: follow deliveries to their last state and rewrite their receipts. It never uploads."""
+"""track: follow deliveries to their last state, rewrite their receipts, forget secrets that end. It never uploads."""
 
 from datetime import timedelta
 
 from amtsbote.batches import in_batches, side_by_side
 from amtsbote.deadline import Deadline
-from amtsbote.deliveries import ENDED, DropRow, Failed, Failure, Reported, Told, TrackLater
+from amtsbote.deliveries import ENDED, DropRow, Failed, Failure, Forgotten, Reported, Told, TrackLater
 from amtsbote.errors import AmtsboteError, Misconfigured, OutOfTime, Retry
 from amtsbote.health import report_recovery
-from amtsbote.lifecycle import ImpossibleTransition
+from amtsbote.lifecycle import ImpossibleTransition, Work
 from amtsbote.messages import ConnectionTask
 from amtsbote.observability import count, log
 from amtsbote.portals.portal import Connection
@@ -27,6 +27,7 @@ def track(task: ConnectionTask, services: Services, deadline: Deadline) -> int:
 
 
 def _track(connection: Connection, task: ConnectionTask, services: Services, deadline: Deadline) -> int:
+    _forget_expired(connection, services, deadline)
     destination = destination_of(services, connection, deadline)
     status = services.ledger.status(connection.portal, connection.name)
     if destination is None or left_alone(services, status, task):
@@ -39,6 +40,18 @@ def _track(connection: Connection, task: ConnectionTask, services: Services, dea
     if asked:
         report_recovery(services, status)
     return asked
+
+
+def _forget_expired(connection: Connection, services: Services, deadline: Deadline) -> None:
+    """Delete the receipts whose secret has ended. No portal is asked, so an unhealthy connection does not delay it."""
+    for row in list(services.ledger.due_drops(connection.portal, connection.name, Work.FORGET)):
+        deadline.check()
+        try:
+            services.receipts.forget(row)
+            services.ledger.advance_drop(row, Forgotten())
+            count("Forgotten")
+        except Retry as retry:  # the row stays due, and keeps neither the others nor the tracking
+            log.warning("not forgotten yet", extra={"connection": row.connection, **describe(retry)})
 
 
 def _track_one(row: DropRow, destination: Destination, services: Services) -> None:

@@ -83,7 +83,28 @@ def test_only_the_wanted_directions_are_found(
     connect: Connect, portal: ScriptedPortal, directions: list[str], found: list[str]
 ) -> None:
     portal.answers(LIST, [message(1), message(2, direction="OUTGOING")])
-    assert [finding.id for finding in connect(directions=directions).discover(None)] == found
+    assert [finding.id for finding in connect(directions=directions).discover(None) if finding.wanted] == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "proves"),
+    [
+        ({}, "job-1"),
+        ({"direction": "INCOMING"}, None),
+        ({"receivedAt": None}, None),
+        ({"receivedAt": "soon"}, None),
+        ({"jobId": None}, None),
+        ({"jobId": 7}, None),
+    ],
+)
+def test_a_message_of_ours_that_was_fetched_proves_that_its_job_arrived(
+    connect: Connect, portal: ScriptedPortal, changes: dict[str, Any], proves: str | None
+) -> None:
+    ours = {"direction": "OUTGOING", "receivedAt": "2025-11-26T15:00:00Z", "jobId": "job-1"}
+    portal.answers(LIST, [message(1, **(ours | changes))])
+    found = list(connect(directions=["INCOMING"]).discover(None))
+    assert [finding.proves for finding in found if finding.proves] == ([proves] if proves else [])
+    assert all(finding.wanted is (finding.record["direction"] == "INCOMING") for finding in found)
 
 
 def test_an_unhydrated_message_waits(source: Source, portal: ScriptedPortal) -> None:
@@ -111,7 +132,7 @@ def test_a_message_with_an_unreadable_date_is_found_all_the_same(source: Source,
 
 def test_an_unreadable_message_of_an_unwanted_direction_is_not_found(source: Source, portal: ScriptedPortal) -> None:
     portal.answers(LIST, [message(1, direction="OUTGOING", url=None)])
-    assert list(source.discover(None)) == []
+    assert not [finding for finding in source.discover(None) if finding.wanted]
 
 
 def test_a_message_of_unknown_direction_waits_for_it_to_be_readable(source: Source, portal: ScriptedPortal) -> None:
@@ -307,8 +328,5 @@ def test_an_outage_splits_nothing(source: Source, portal: ScriptedPortal) -> Non
     assert len(portal.asked) == 1
 
 
-def test_duba_is_no_destination_of_files(connect: Connect, transport: Transport) -> None:
-    secret = DubaSecret.model_validate({"baseUrl": "https://elim.example.com", "username": "u", "password": "p"})
-    tools = Tools(transport, TokenCache(), lambda: datetime.now(UTC))
-    assert PORTAL.destination(Connection("duba", "klinikum", secret), tools) is None
+def test_the_package_says_which_portal_it_is() -> None:
     assert (PORTAL.name, PORTAL.secret) == ("duba", DubaSecret)

@@ -9,7 +9,7 @@ from amtsbote.errors import OutOfTime, Quarantine, Reject, Retry, Unavailable
 from amtsbote.portals.digitale_gemeinde.client import NONSENSE, DigitaleGemeindeClient
 from amtsbote.portals.digitale_gemeinde.connection import DigitaleGemeindeSecret, Statuses
 from amtsbote.portals.digitale_gemeinde.lookup import Lookup
-from amtsbote.portals.digitale_gemeinde.models import FormCount, FoundForm, InlineFile, same
+from amtsbote.portals.digitale_gemeinde.models import FormCount, FormDetails, FoundForm, InlineFile, same
 from amtsbote.portals.portal import Connection, Portal, Tools
 from amtsbote.portals.protocols import (
     Acknowledgement,
@@ -102,12 +102,13 @@ class DigitaleGemeindeSource:
     def fetch(self, item: Item) -> Iterator[IncomingFile]:
         """Stream `form.json`, the details byte by byte as answered, then each file that is inline in them.
 
-        Memory: twice the answer, which has a limit. Unavailable when the document is gone, Retry in an outage.
+        Memory: twice the answer, which has a limit. Unavailable when the document is gone, Retry in an outage. Where
+        one of the files is unreadable it is `form.json` that goes to quarantine: it holds them as they came.
         """
         details = self._lookup.details(_form_id(item), item.id)
         body = memoryview(details.body)
         pieces = (bytes(body[start : start + CHUNK_BYTES]) for start in range(0, len(body), CHUNK_BYTES))
-        yield IncomingFile(FORM_FILE, pieces, JSON_TYPE, size=len(body))
+        yield IncomingFile(FORM_FILE, pieces, JSON_TYPE, size=len(body), verify=lambda _: _verify(details))
         for file in details.files:
             yield _incoming(file)
 
@@ -155,6 +156,13 @@ def _form_id(item: Item) -> str:
 def _as_code(status: str) -> str:
     """Return a status in capitals: `In Bearbeitung` is IN_BEARBEITUNG."""
     return re.sub(r"\W+", "_", status.strip()).upper()[:60]
+
+
+def _verify(details: FormDetails) -> None:
+    """Decode every inline file to the end; Quarantine where one is no base64."""
+    for file in details.files:
+        for _ in file.chunks():
+            pass
 
 
 def _incoming(file: InlineFile) -> IncomingFile:

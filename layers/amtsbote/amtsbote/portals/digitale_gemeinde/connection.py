@@ -6,22 +6,19 @@ The vendor publishes two routes only, so the others, the key's header and the na
 import re
 from collections.abc import Mapping
 from typing import Annotated, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
 from amtsbote.errors import Reject
-from amtsbote.portals.portal import ConnectionSecret
+from amtsbote.portals.portal import BaseAddress, ConnectionSecret, SecretPart
 
 INT32_MAX = 2**31 - 1
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
@@ -32,12 +29,6 @@ PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 DEFAULT_KEY_HEADER = "Ocp-Apim-Subscription-Key"
 
 NotEmpty = Annotated[str, Field(min_length=1, pattern=r"\S")]
-
-
-class SecretPart(BaseModel):
-    """A part of a secret: unknown fields are refused, values never shown."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, hide_input_in_errors=True)
 
 
 class Statuses(SecretPart):
@@ -113,15 +104,6 @@ def address(route: str, ids: Mapping[str, str]) -> tuple[str, str]:
     return method, path
 
 
-def _plain_base_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError("must be an address like https://portal.example.ch")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("must hold no credentials, query or fragment")
-    return url.rstrip("/")
-
-
 def _header_name(name: str) -> str:
     if not HEADER_NAME.fullmatch(name) or name.lower() in HEADERS_OF_HTTP:
         raise ValueError("must be the name of a header, like Ocp-Apim-Subscription-Key")
@@ -134,7 +116,7 @@ def _header_value(key: SecretStr) -> SecretStr:
     return key
 
 
-BaseUrl = Annotated[str, AfterValidator(_plain_base_url)]
+BaseUrl = BaseAddress
 TenantId = Annotated[int, Field(ge=0, le=INT32_MAX, strict=True)]
 
 

@@ -7,20 +7,21 @@ The portal cannot tell a repeat, so it is looked at before anything is sent agai
   the portal counts. Where that does not show the refund, nobody but a person may ask again.
 """
 
+import hashlib
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from io import BytesIO
 from typing import Any, BinaryIO
 
-from amtsbote.errors import AmtsboteError, OutOfTime, Reject, Retry, Unavailable
+from amtsbote.errors import AmtsboteError, OutOfTime, Quarantine, Reject, Retry, Unavailable
 from amtsbote.portals.digitale_gemeinde.client import DigitaleGemeindeClient
 from amtsbote.portals.digitale_gemeinde.connection import Statuses
 from amtsbote.portals.digitale_gemeinde.errors import Throttled
 from amtsbote.portals.digitale_gemeinde.lookup import Lookup
-from amtsbote.portals.digitale_gemeinde.models import Field, FormDetails, same
-from amtsbote.portals.digitale_gemeinde.multipart import FileToSend
+from amtsbote.portals.digitale_gemeinde.models import Field, FormDetails, HeldFile, same
+from amtsbote.portals.digitale_gemeinde.multipart import BLOCK_BYTES, FileToSend
 from amtsbote.portals.portal import Tools
 from amtsbote.portals.protocols import Delivery, Drop, Journal, Outcome, Step
 
@@ -179,10 +180,34 @@ def _file_field(details: FormDetails, field_id: str) -> Field:
 
 
 def _copies(field: Field, drop: Drop) -> int:
-    """Return how many files of the drop's name, and of its size where that can be seen, the field holds."""
+    """Return how many files of the drop's name, and of its content where that can be seen, the field holds."""
     name = unicodedata.normalize("NFC", drop.file_name)
     held = [file for file in field.holds if unicodedata.normalize("NFC", file.name) == name]
-    return sum(file.size in (None, drop.size) for file in held)
+    return sum(_may_be(file, drop) for file in held)
+
+
+def _may_be(file: HeldFile, drop: Drop) -> bool:
+    """Return whether a held file may be the drop: a field that shows its newest file only tells versions by content."""
+    if file.inline is None or file.size is None:
+        return True
+    return file.size == drop.size and _digest(file.inline.chunks()) == _digest(_blocks(drop))
+
+
+def _digest(blocks: Iterable[bytes]) -> bytes | None:
+    """Return the SHA-256 of a content, None where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        for block in blocks:
+            digest.update(block)
+    except Quarantine:
+        return None
+    return digest.digest()
+
+
+def _blocks(drop: Drop) -> Iterator[bytes]:
+    with closing(_content(drop)) as source:
+        while block := source.read(BLOCK_BYTES):
+            yield block
 
 
 def _to_send(drop: Drop) -> FileToSend:

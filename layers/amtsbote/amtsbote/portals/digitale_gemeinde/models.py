@@ -5,6 +5,7 @@ Names of fields count as equal when they differ in the case of their first lette
 """
 
 import binascii
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -220,10 +221,15 @@ class InlineFile:
 
 @dataclass(frozen=True)
 class HeldFile:
-    """A file that a field holds, inline or not; `size` in bytes, None where it cannot be seen."""
+    """A file that a field holds, `inline` where its content is there."""
 
     name: str
-    size: int | None
+    inline: InlineFile | None
+
+    @property
+    def size(self) -> int | None:
+        """Return the length in bytes, None where it cannot be seen."""
+        return self.inline.size if self.inline else None
 
 
 @dataclass(frozen=True)
@@ -243,6 +249,7 @@ class Field:
         name = _text(said.get("name"))
         field_id = _text(said.get("id")) or name or str(number)
         entries, value = _records(said.get(INLINE_FILE)), _text(said.get("value"))
+        entries, value = (entries, value) if entries else _entries_in(value)
         files = [file for entry in entries if (file := _inline_file(field_id, entry))]
         if not files and value and value[:5].lower() == "data:":
             files = [_file(field_id, {}, value)]
@@ -250,12 +257,24 @@ class Field:
         return cls(field_id, name, is_file_field, tuple(files), tuple(_held(field_id, entries, value)))
 
 
+def _entries_in(value: str | None) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the files that a value is as JSON text, as the citizen's browser sends them; else the value as it is."""
+    if value is None or value.lstrip()[:1] not in ("{", "["):
+        return [], value
+    try:
+        entries = _records(json.loads(value))
+    except (ValueError, RecursionError):
+        return [], value
+    files = [entry for entry in entries if "base64File" in entry]
+    return (files, None) if files else ([], value)
+
+
 def _held(field_id: str, entries: Sequence[Record], value: str | None) -> Iterator[HeldFile]:
     """Yield what a field holds; one without entries may say the name of its file as its value."""
     for entry in entries:
-        name, file = _text(entry.get("name")), _inline_file(field_id, entry)
+        name = _text(entry.get("name"))
         if name:
-            yield HeldFile(name, file.size if file else None)
+            yield HeldFile(name, _inline_file(field_id, entry))
     if not entries and value and value[:5].lower() != "data:":
         yield HeldFile(value, None)
 

@@ -2,36 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
-from pydantic.alias_generators import to_camel
+from pydantic import Field, SecretStr
 
 from amtsbote.portals.docxworld.models import DownloadType, Role
-from amtsbote.portals.portal import ConnectionSecret
+from amtsbote.portals.portal import BaseAddress, ConnectionSecret, SecretPart
 
 CLIENT_ID_LIMIT = 255
-
-
-def _address(value: str) -> str:
-    if not value.startswith(("https://", "http://")):
-        raise ValueError("must be an address that begins with https://")
-    return value.rstrip("/")
-
-
-Address = Annotated[str, AfterValidator(_address)]
-"""An absolute address, kept without a trailing slash. Whether plain http is allowed is the Transport's decision."""
-
-
-class SecretPart(BaseModel):
-    """A part of a secret: unknown fields are refused, values never shown."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, hide_input_in_errors=True)
 
 
 class UserPassword(SecretPart):
     """A person's or a service account's login at Cognito (page, "Authentication and Authorization")."""
 
     kind: Literal["user-password"] = "user-password"
-    cognito_url: Address
+    cognito_url: BaseAddress
     client_id: str = Field(min_length=1)
     username: str = Field(min_length=1, repr=False)
     password: SecretStr = Field(min_length=1)
@@ -41,7 +24,7 @@ class ClientCredentials(SecretPart):
     """The login of a technical access (page, "Technical Access"). No scopes: Cognito grants all that the client has."""
 
     kind: Literal["client-credentials"] = "client-credentials"
-    token_url: Address
+    token_url: BaseAddress
     client_id: str = Field(min_length=1)
     client_secret: SecretStr = Field(min_length=1)
     scopes: tuple[str, ...] = ()
@@ -68,7 +51,7 @@ class Downloader(SecretPart):
 class DocxworldSecret(ConnectionSecret):
     """`amtsbote/docxworld/<connection>`. Without `uploader` or `downloader` that direction is off."""
 
-    base_url: Address
+    base_url: BaseAddress
     auth: Auth
     uploader: Uploader | None = None
     downloader: Downloader | None = None

@@ -1,4 +1,8 @@
-"""DUBA as a source of documents: messages are listed, downloaded as ZIPs, acknowledged and thereby deleted there."""
+"""DUBA as the verbs see it.
+
+A Source of messages, which are listed, downloaded as ZIPs, acknowledged and thereby deleted there; a Destination for
+form data, which becomes a magic link.
+"""
 
 import logging
 from collections import deque
@@ -14,7 +18,15 @@ from amtsbote.portals.duba.client import ACKNOWLEDGE_MAX, DubaClient
 from amtsbote.portals.duba.connection import Direction, DubaSecret
 from amtsbote.portals.duba.models import AckResult, AckStatus, Listing, MessageId, Moment, Said, UnreadableRow
 from amtsbote.portals.portal import Connection, Portal, Tools
-from amtsbote.portals.protocols import Acknowledgement, AcknowledgeOutcome, Finding, IncomingFile, Item, Record
+from amtsbote.portals.protocols import (
+    Acknowledgement,
+    AcknowledgeOutcome,
+    Destination,
+    Finding,
+    IncomingFile,
+    Item,
+    Record,
+)
 from amtsbote.zipcheck import DEFAULT_LIMITS, verify_zip
 
 HYDRATION = "hydration"
@@ -49,6 +61,8 @@ class Essentials(Said):
     direction: Annotated[Direction | None, WrapValidator(_none_if_unreadable)] = None
     created_at: Annotated[Moment | None, WrapValidator(_none_if_unreadable)] = None
     hydrated_at: Any = None
+    job_id: Annotated[str | None, WrapValidator(_none_if_unreadable)] = None
+    received_at: Annotated[Moment | None, WrapValidator(_none_if_unreadable)] = None
 
 
 class DubaSource:
@@ -64,6 +78,7 @@ class DubaSource:
     def discover(self, since: datetime | None) -> Iterable[Finding]:
         """List the messages of the wanted directions, each id once.
 
+        A message from us that its recipient has fetched proves that, also where that direction is not wanted.
         A row that breaks the schema elsewhere is found all the same. One without a readable direction waits: fetched,
         it would be acknowledged, and so deleted, although nobody may have asked for it. One without an id is logged.
         """
@@ -79,8 +94,12 @@ class DubaSource:
     def _findings(self, listing: Listing) -> Iterator[Finding]:
         for record in _records(listing):
             message = Essentials.model_validate(record)
-            if message.direction is None or message.direction in self._secret.directions:
-                yield Finding(str(message.id), message.created_at, record, _waiting_for(message))
+            wanted = message.direction is None or message.direction in self._secret.directions
+            proves = _proves(message)
+            if wanted or proves:
+                yield Finding(
+                    str(message.id), message.created_at, record, _waiting_for(message), proves=proves, wanted=wanted
+                )
 
     def fetch(self, item: Item) -> Iterator[IncomingFile]:
         """Stream the message's ZIP, addressed by its id: the `url` in the record is not followed."""
@@ -139,6 +158,12 @@ def _waiting_for(message: Essentials) -> str | None:
     return None if message.hydrated_at else HYDRATION
 
 
+def _proves(message: Essentials) -> str | None:
+    """Return the job whose form is shown to have reached its recipient."""
+    arrived = message.direction is Direction.OUTGOING and message.received_at is not None
+    return message.job_id if arrived else None
+
+
 def _report(rows: Sequence[UnreadableRow]) -> None:
     for row in rows:
         log.warning("DUBA listed a message that breaks its schema: id %s, fields %s", row.id, row.wrong_fields)
@@ -169,10 +194,19 @@ def _acknowledgement(item_id: str, status: str) -> Acknowledgement:
     return Acknowledgement(item_id, outcome, status if known else UNKNOWN_STATUS)
 
 
-def _source(connection: Connection, tools: Tools) -> DubaSource:
+def _client(connection: Connection, tools: Tools) -> DubaClient:
     secret: DubaSecret = connection.secret
-    client = DubaClient(secret.base_url, secret.username, secret.password, transport=tools.transport)
-    return DubaSource(client, secret, tools.transport.deadline.check)
+    return DubaClient(secret.base_url, secret.username, secret.password, transport=tools.transport)
 
 
-PORTAL = Portal(name="duba", secret=DubaSecret, source=_source, destination=lambda *_: None)
+def _source(connection: Connection, tools: Tools) -> DubaSource:
+    return DubaSource(_client(connection, tools), connection.secret, tools.transport.deadline.check)
+
+
+def _destination(connection: Connection, tools: Tools) -> Destination:
+    from amtsbote.portals.duba.delivery import DubaDestination
+
+    return DubaDestination(_client(connection, tools), tools)
+
+
+PORTAL = Portal(name="duba", secret=DubaSecret, source=_source, destination=_destination)

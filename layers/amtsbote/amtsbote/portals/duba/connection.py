@@ -4,11 +4,10 @@ import base64
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from amtsbote.portals.portal import ConnectionSecret
+from amtsbote.portals.portal import BaseAddress, ConnectionSecret
 
 
 class Direction(StrEnum):
@@ -16,15 +15,6 @@ class Direction(StrEnum):
 
     INCOMING = "INCOMING"
     OUTGOING = "OUTGOING"
-
-
-def _plain_base_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
-        raise ValueError("must be an address like https://elim.example.com")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("must hold no credentials, query or fragment")
-    return url.rstrip("/")
 
 
 def _without_colon(username: str) -> str:
@@ -43,7 +33,7 @@ class DubaSecret(ConnectionSecret):
     matched to one of these jobs are listed, and none that a court sent unasked (guide, "Filtering Behavior").
     """
 
-    base_url: Annotated[str, AfterValidator(_plain_base_url)]
+    base_url: BaseAddress
     username: Annotated[NotEmpty, AfterValidator(_without_colon)]
     password: Annotated[SecretStr, Field(min_length=1)]
     safe_ids: tuple[NotEmpty, ...] = ()

@@ -3,7 +3,9 @@
 Times are UTC; one without a zone is taken for UTC, as the guide promises that ("Timestamp Format").
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -168,6 +170,24 @@ class Told(BaseModel):
     )
 
 
+def _written(shape: str, parse: Callable[[str], date], example: str) -> BeforeValidator:
+    """Return a reader of texts of this shape alone; pydantic's would take a number for seconds since 1970."""
+
+    def read(value: Any) -> date:
+        if isinstance(value, date):
+            return value
+        with suppress(ValueError):  # its text holds the value
+            if isinstance(value, str) and re.match(shape, value):
+                return parse(value)
+        raise ValueError(f"must look like {example}")
+
+    return BeforeValidator(read)
+
+
+Day = Annotated[date, _written(r"\d{4}-\d{2}-\d{2}\Z", date.fromisoformat, "1950-01-15")]
+Instant = Annotated[datetime, _written(r"\d{4}-\d{2}-\d{2}T", datetime.fromisoformat, "2025-12-10T14:30:00+01:00")]
+
+
 class Anschrift(Told):
     """A postal address."""
 
@@ -205,7 +225,7 @@ class Betroffener(Told):
     """The person whom the form is about."""
 
     name: PersonenName | None = None
-    geburtsdatum: date | None = None
+    geburtsdatum: Day | None = None
     familienstand: Literal["Ledig", "Verheiratet", "Geschieden", "Verwitwet"] | None = None
     anschrift: Anschrift | None = None
     anschrift_telefon: str | None = None
@@ -216,7 +236,7 @@ class FormData(Told):
     """The content of a form ("Form Pre-fill with Memento Endpoint"); `job_id` is used up by one submitted form."""
 
     job_id: str
-    melde_zeitpunkt: datetime | None = None
+    melde_zeitpunkt: Instant | None = None
     absender: Absender | None = None
     empfaenger: Empfaenger | None = None
     betroffener: Betroffener | None = None
