@@ -23,7 +23,12 @@ from sandbox.portals.catalog import open_portals
 from sandbox.ticker import Ticker
 
 LIMIT_SECONDS = 120.0
-PARAMETERS = {"Schedules": "DISABLED", "DubaMaximumConcurrency": "2", "DocxworldMaximumConcurrency": "2"}
+PARAMETERS = {
+    "Schedules": "DISABLED",
+    "DubaMaximumConcurrency": "2",
+    "DocxworldMaximumConcurrency": "2",
+    "DigitaleGemeindeMaximumConcurrency": "2",
+}
 """The demo fires the schedules itself. Two workers per function: more only wait for each other on a small machine."""
 INTERRUPTED = 130
 

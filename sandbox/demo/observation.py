@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from mypy_boto3_s3 import S3Client
 
 from sandbox.demo.scenario import Fingerprint
 from sandbox.portals.catalog import Portals
+from sandbox.portals.digitale_gemeinde import Document, SimulatedDigitaleGemeinde
 from sandbox.portals.docxworld import SimulatedDocxworld
 from sandbox.portals.duba import SimulatedDuba
 
 READ_BYTES = 1024 * 1024
-ASKING = ("/api/duba/v1/messages", "/v1/downloads", "/v1/targets", "/v1/workflows")
-LOGIN = ("/cognito", "/oauth2/token")
+ASKING = (
+    "/api/duba/v1/messages",
+    "/v1/downloads",
+    "/v1/targets",
+    "/v1/workflows",
+    "/Form/count",
+    "/Form/search",
+)
+LOGIN = ("/cognito", "/oauth2/token", "/Token")
+BY_API = "api"
+AFTER_SLASH = chr(ord("/") + 1)
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,16 @@ class Uploaded:
     target: str
     file_name: str
     content: Fingerprint | None
+    portal: str = "docxworld"
+
+
+@dataclass(frozen=True)
+class StatusSet:
+    """A status that was set through the portal's API: of which document, as `<formId>/<documentId>`."""
+
+    portal: str
+    id: str
+    status: str
 
 
 @dataclass(frozen=True)
@@ -80,13 +102,28 @@ class Observation:
     inbox: Mapping[str, StoredObject] = field(default_factory=dict)
     told: Sequence[Told] = ()
     uploads: Sequence[Uploaded] = ()
+    statuses: Sequence[StatusSet] = ()
+    refunds: Mapping[str, int] = field(default_factory=dict)
+    """How often money went back, by document as in `StatusSet`."""
     events: Sequence[Published] = ()
     dead_letters: int = 0
     left_in_queues: Mapping[str, int] = field(default_factory=dict)
 
     def under(self, prefix: str) -> dict[str, StoredObject]:
         """The objects below a prefix, which is given without a slash at its end."""
-        return {key: found for key, found in self.inbox.items() if key.startswith(f"{prefix}/")}
+        keys = self._sorted_keys
+        first, end = bisect_left(keys, f"{prefix}/"), bisect_left(keys, f"{prefix}{AFTER_SLASH}")
+        return {key: self.inbox[key] for key in keys[first:end]}
+
+    @cached_property
+    def _sorted_keys(self) -> list[str]:
+        """In order, so that a look at each of many items does not go through the whole inbox."""
+        return sorted(self.inbox)
+
+    @cached_property
+    def happened(self) -> frozenset[tuple[str, str, str | None]]:
+        """The events as type, portal and id."""
+        return frozenset((each.type, each.portal, each.id) for each in self.events)
 
 
 @dataclass(frozen=True)
@@ -158,6 +195,51 @@ def told_to_docxworld(docxworld: SimulatedDocxworld) -> Iterator[Told]:
             yield Told("docxworld", each.download_id, each.client_id, each.reference_id)
 
 
+def told_to_digitale_gemeinde(municipality: SimulatedDigitaleGemeinde) -> Iterator[Told]:
+    """The documents that were set to processing through the API, one for each time."""
+    for document, status in _set_by_api(municipality):
+        if status == municipality.options.statuses.processing:
+            yield Told(municipality.name, document.id)
+
+
+def statuses_set(municipality: SimulatedDigitaleGemeinde) -> Iterator[StatusSet]:
+    """Every other status that was set through the API, one for each time."""
+    for document, status in _set_by_api(municipality):
+        if status != municipality.options.statuses.processing:
+            yield StatusSet(municipality.name, _place(document), status)
+
+
+def refunds_made(municipality: SimulatedDigitaleGemeinde) -> dict[str, int]:
+    """How often money went back, by document."""
+    with municipality.lock:
+        documents = list(municipality.documents.values())
+    return {_place(each): each.refunds for each in documents if each.refunds}
+
+
+def uploads_to_digitale_gemeinde(municipality: SimulatedDigitaleGemeinde) -> Iterator[Uploaded]:
+    """The files that came through the API, each as often as it came."""
+    with municipality.lock:
+        found = [
+            (document, field_id, file)
+            for document in municipality.documents.values()
+            for field_id, files in document.uploads.items()
+            for file in files
+        ]
+    for document, field_id, file in found:
+        content, target = Fingerprint.of(file.content), f"{document.id}/{field_id}"
+        yield Uploaded(_place(document), target, file.name, content, municipality.name)
+
+
+def _set_by_api(municipality: SimulatedDigitaleGemeinde) -> list[tuple[Document, str]]:
+    with municipality.lock:
+        documents = municipality.documents.values()
+        return [(each, change.status) for each in documents for change in each.history if change.who == BY_API]
+
+
+def _place(document: Document) -> str:
+    return f"{document.form.id}/{document.id}"
+
+
 class UploadReader:
     """Reads the uploads that docxworld has; the content of each is hashed once."""
 
@@ -189,9 +271,8 @@ class Calls:
 
 def calls(portals: Portals) -> dict[str, Calls]:
     """The calls of each portal so far."""
-    return {
-        portal.name: _calls([each.path for each in portal.requests]) for portal in (portals.duba, portals.docxworld)
-    }
+    running = (portals.duba, portals.docxworld, portals.digitale_gemeinde)
+    return {portal.name: _calls([each.path for each in portal.requests]) for portal in running}
 
 
 def _calls(paths: Sequence[str]) -> Calls:

@@ -150,7 +150,7 @@ def _table(title: str, columns: Columns, shown: Sequence[Line]) -> Table:
 
 # --- at the end ------------------------------------------------------------------------------------------------------
 
-WAY_CELLS, LABEL_CELLS, END_CELLS, TITLE_CELLS = 25, 27, 13, 17
+WAY_CELLS, LABEL_CELLS, END_CELLS, TITLE_CELLS = 26, 26, 13, 17
 
 
 def row(line: Line) -> str:
@@ -219,7 +219,7 @@ def summary(moment: Moment, calls: Mapping[str, Calls], seconds: float) -> Summa
 
 def _per_document(portal: str, calls: Calls, moment: Moment) -> float:
     handled = sum(each.portal == portal for each in moment.scenario.documents)
-    handled += len(moment.seen.uploads) if portal == "docxworld" else 0
+    handled += sum(each.portal == portal for each in moment.seen.uploads)
     return round(calls.documents / max(1, handled), 1)
 
 
@@ -248,8 +248,8 @@ def _summary_lines(figures: Summary) -> Iterator[str]:
     yield _titled("drops", _figures(figures, ("dropped", "delivered", "failed")))
     yield from (_titled("events" if not number else "", said) for number, said in enumerate(_events(figures)))
     for portal, calls in figures.portal_calls.items():
-        per_document = f"{figures.calls_per_document[portal]} per document"
-        yield _titled(f"calls, {portal}", f"{per_document}; besides {calls.asking} lists and {calls.logins} logins")
+        per_document = f"{figures.calls_per_document[portal]} calls per document"
+        yield _titled(portal, f"{per_document}; besides {calls.asking} lists and {calls.logins} logins")
     yield _titled("dead letters", str(figures.dead_letters))
     yield _titled("time", f"{figures.seconds:.0f} s, of these {figures.flow_seconds:.0f} s for the documents")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from sandbox.portals.catalog import DRUCKSTRASSE, KLINIKUM, Portals, downloader_client, example_pdf
+from sandbox.portals.catalog import DRUCKSTRASSE, KLINIKUM, STADT, Portals, downloader_client, example_pdf
+from sandbox.portals.digitale_gemeinde import NEVER as HIDDEN
 from sandbox.portals.duba import NEVER, court_zip
 from sandbox.portals.faults import Fault, Kind
 
@@ -48,10 +50,18 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
+class ExpectedFile:
+    """One file of an item; `portal_name` is the portal's own name of it, None where it gives none."""
+
+    content: Fingerprint
+    portal_name: str | None = None
+
+
+@dataclass(frozen=True)
 class ExpectedDocument:
     """One item at a portal and the end it should reach.
 
-    `label` is what people call it; `portal_name` the file name that the portal gives, None where it gives none.
+    Its first file has this `content` and `portal_name`, `more` are those after it. `label` is what people call it.
     `client` is the name under which it is acknowledged, None where the portal knows no such name. `from_seconds` is
     when it can be fetched, counted from the start of the scenario.
     """
@@ -66,6 +76,12 @@ class ExpectedDocument:
     portal_name: str | None = None
     client: str | None = None
     from_seconds: float = 0.0
+    more: tuple[ExpectedFile, ...] = ()
+
+    @property
+    def files(self) -> tuple[ExpectedFile, ...]:
+        """All files in their order."""
+        return (ExpectedFile(self.content, self.portal_name), *self.more)
 
     @property
     def prefix(self) -> str:
@@ -78,7 +94,9 @@ class ExpectedDrop:
     """One version of an outbox object and the end it should reach.
 
     `code` is the receipt's error code. `at_portal` says whether the portal gets the file, though it may fail there.
-    `target` is docxworld's id of the target. `newest` says whether the receipt of the key speaks of this version.
+    `target` is docxworld's id of the target, or `<documentId>/<fieldId>`. `newest` says whether the receipt of the key
+    speaks of this version. `sets` is the status that it sets, of the document that `portal_id` names; one that
+    `refunds` sends the money back.
     """
 
     key: str
@@ -93,6 +111,9 @@ class ExpectedDrop:
     metadata: Mapping[str, str] = field(default_factory=dict)
     from_seconds: float = 0.0
     version_id: str | None = None
+    sets: str | None = None
+    portal_id: str | None = None
+    refunds: bool = False
 
     @property
     def label(self) -> str:
@@ -124,11 +145,11 @@ class Scenario:
 
 def seed(portals: Portals) -> Scenario:
     """Fill the portals, arm their faults, and say what should become of everything. Only ids differ between runs."""
-    messages, downloads = _Messages(portals), _Downloads(portals)
-    messages.add_all()
-    downloads.add_all()
-    documents = (*messages.expected, *downloads.expected)
-    return Scenario(documents, tuple(_drops(portals)), tuple(messages.changes))
+    messages, downloads, forms = _Messages(portals), _Downloads(portals), _Forms(portals)
+    for each in (messages, downloads, forms):
+        each.add_all()
+    documents = (*messages.expected, *downloads.expected, *forms.expected)
+    return Scenario(documents, tuple(_drops(portals)), (*messages.changes, *forms.changes))
 
 
 # --- DUBA ------------------------------------------------------------------------------------------------------------
@@ -249,13 +270,137 @@ class _Downloads:
         self._docxworld.faults.add(Fault(kind, match, times=1, after=after))
 
 
+# --- Digitale-Gemeinde, forms ---------------------------------------------------------------------------------------
+
+ORDINARY_FORMS, FILE_EACH = 116, 8
+FORM_APART = timedelta(minutes=7)
+DETAILS, UPDATE = "GET /Form/{form}/document/{id}", "PUT /Form/{form}/document/{id}"
+Attachment = tuple[str, bytes, str]
+
+
+class _Forms:
+    """Lets citizens submit forms: more than fit on one page of the search."""
+
+    def __init__(self, portals: Portals) -> None:
+        self._municipality = portals.digitale_gemeinde
+        self._forms = tuple(portals.forms.items())
+        self._submitted = self._municipality.clock() - 200 * FORM_APART
+        self._form = self._forms[0][1]
+        self.expected: list[ExpectedDocument] = []
+        self.changes: list[Change] = []
+
+    def add_all(self) -> None:
+        """124 forms of two kinds."""
+        for number in range(1, ORDINARY_FORMS + 1):
+            self._add(*([] if number % FILE_EACH else [_attachment(f"Beilage {number:03}.pdf")]))
+        self._add(_attachment(HOSTILE_NAME), story="hostile file name")
+        self._add(_attachment("Scan.pdf", "eins"), _attachment("Scan.pdf", "zwei"), story="two files of one name")
+        self._add(story="listed twice at once", listed_times=2)
+        self._add_late()
+        self._garble(self._add(_attachment("Defekt.pdf"), story="no base64, bytes kept", end=End.QUARANTINED))
+        self._add(story="a person has it", end=End.LEFT_ALONE, status="In Bearbeitung")
+        throttled = self._add(story="429, Retry-After 2 s")
+        self._fault(Kind.TOO_MANY_REQUESTS, DETAILS, throttled, retry_after=2)
+        self._fault(Kind.LOST_ANSWER, UPDATE, self._add(story="answer to the ack lost"))
+
+    def _add(
+        self,
+        *files: Attachment,
+        story: str = "",
+        end: End = End.ACKNOWLEDGED,
+        from_seconds: float = 0.0,
+        **more: Any,
+    ) -> str:
+        name, self._form = self._forms[len(self.expected) % len(self._forms)]
+        self._submitted += FORM_APART
+        fields = {"name": f"Muster {len(self.expected) + 1}"}
+        attached = {"beilage": files} if files else {}
+        given = {"submitted": self._submitted, **more}
+        id_ = self._municipality.add_document(self._form, fields, attached, **given)
+        attachments = tuple(ExpectedFile(Fingerprint.of(content), name) for name, content, _ in files)
+        details = self._answer(id_)
+        self.expected.append(
+            ExpectedDocument(
+                "digitale-gemeinde", STADT, id_, name, details, end, story, from_seconds=from_seconds, more=attachments
+            )
+        )
+        return id_
+
+    def _answer(self, id_: str) -> Fingerprint:
+        """Of the details as they are answered now."""
+        details = self._municipality.documents[id_].details(self._municipality.options)
+        return Fingerprint.of(json.dumps(details).encode())
+
+    def _add_late(self) -> None:
+        """A form that appears late and is older than all others."""
+        at_seconds, submitted = REVEALED_AT_SECONDS, self._submitted - 200 * FORM_APART
+        story = f"old, seen after {at_seconds:.0f} s"
+        id_ = self._add(story=story, from_seconds=at_seconds, submitted=submitted, visible_after=HIDDEN)
+        self.changes.append(Change(at_seconds, lambda: self._municipality.reveal(id_)))
+
+    def _garble(self, id_: str) -> None:
+        """Make its file unreadable; what is kept of it is the answer that holds the file."""
+        self._municipality.garble(id_, "beilage")
+        self.expected[-1] = replace(self.expected[-1], content=self._answer(id_))
+
+    def _fault(self, kind: Kind, match: str, id_: str, **more: Any) -> None:
+        self._municipality.faults.add(Fault(kind, match.format(form=self._form, id=id_), times=1, **more))
+
+
+def _attachment(name: str, words: str = "") -> Attachment:
+    return name, example_pdf(words or name), "application/pdf"
+
+
+# --- Digitale-Gemeinde, results --------------------------------------------------------------------------------------
+
+ANSWER_FIELD = 3
+DONE, REFUND = "Abgeschlossen", "Refund"
+
+
+def _results(portals: Portals) -> Iterator[ExpectedDrop]:
+    """What goes back to the municipality, each to a form of its own that is being worked on."""
+    municipality, form = portals.digitale_gemeinde, next(iter(portals.forms.values()))
+
+    def in_work() -> str:
+        return municipality.add_document(form, {"name": "Muster"}, status="In Bearbeitung")
+
+    def fault(kind: Kind, match: str, id_: str) -> None:
+        municipality.faults.add(Fault(kind, match.format(form=form, id=id_), times=1))
+
+    yield _result(form, in_work(), "Bestätigung.pdf", "a file, then done")
+    yield _result(form, in_work(), "Zwischenstand.pdf", "complete: false", metadata={"complete": "false"}, sets=None)
+    lost = in_work()
+    fault(Kind.LOST_ANSWER, "POST /Form/{form}/document/{id}/file/.*", lost)
+    yield _result(form, lost, "Einmal.pdf", "answer to upload lost")
+    yield _status(form, in_work(), DONE, "set to done")
+    refunded = in_work()
+    fault(Kind.LOST_ANSWER, UPDATE, refunded)
+    yield _status(form, refunded, REFUND, "refund, answer lost", event_twice=True, refunds=True)
+    prefix = f"digitale-gemeinde/{STADT}/{form}"
+    yield _failing(f"{prefix}/{in_work()}/77/Kein Feld.pdf", "FIELD_UNKNOWN")
+    yield _failing(f"{prefix}/999999/{ANSWER_FIELD}/Kein Formular.pdf", "NOT_FOUND")
+
+
+def _result(form: str, id_: str, name: str, story: str, **more: Any) -> ExpectedDrop:
+    key = f"digitale-gemeinde/{STADT}/{form}/{id_}/{ANSWER_FIELD}/{name}"
+    fields = {"target": f"{id_}/{ANSWER_FIELD}", "portal_id": f"{form}/{id_}", "sets": DONE, "story": story, **more}
+    return ExpectedDrop(key, example_pdf(key), **fields)
+
+
+def _status(form: str, id_: str, status: str, story: str, **more: Any) -> ExpectedDrop:
+    key = f"digitale-gemeinde/{STADT}/{form}/{id_}/status.json"
+    body = json.dumps({"status": status}).encode()
+    return ExpectedDrop(key, body, story=story, at_portal=False, sets=status, portal_id=f"{form}/{id_}", **more)
+
+
 # --- docxworld, drops ------------------------------------------------------------------------------------------------
 
 
 def _drops(portals: Portals) -> Iterator[ExpectedDrop]:
-    """17 drops into the outbox, spread over the first seconds."""
+    """24 drops into the outbox, spread over the first seconds."""
     dice = random.Random(SEED)
-    for number, drop in enumerate((*_delivered(portals, dice), *_refused_by_portal(portals), *_refused_by_us())):
+    to_docxworld = (*_delivered(portals, dice), *_refused_by_portal(portals))
+    for number, drop in enumerate((*to_docxworld, *_refused_by_us(), *_results(portals))):
         yield replace(drop, from_seconds=FIRST_DROP_SECONDS + number * DROP_EACH_SECONDS)
 
 

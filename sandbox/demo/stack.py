@@ -13,8 +13,12 @@ from sandbox.demo.observation import (
     Observation,
     Published,
     UploadReader,
+    refunds_made,
+    statuses_set,
+    told_to_digitale_gemeinde,
     told_to_docxworld,
     told_to_duba,
+    uploads_to_digitale_gemeinde,
 )
 from sandbox.demo.scenario import ExpectedDrop
 from sandbox.deployment import STACK_NAME, StackOutputs
@@ -25,7 +29,7 @@ TICK_SECONDS = 2.0
 TICK_AT_MOST_SECONDS = 6.0
 LISTENER = "demo-listener"
 TASK_VERBS = ("Dispatch", "Poll", "Acknowledge", "Track")
-DELIVER_QUEUE = "DeliverDocxworldQueue"
+DELIVER_QUEUES = {"docxworld": "DeliverDocxworldQueue", "digitale-gemeinde": "DeliverDigitaleGemeindeQueue"}
 FROM_S3, FROM_US = "aws.s3", "amtsbote"
 MESSAGES_AT_ONCE = 10
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
@@ -67,9 +71,7 @@ class DemoStack:
         self._queues = self._own_queues()
         self._task_queues = [url for url in self._queues if any(verb in _name(url) for verb in TASK_VERBS)]
         self._listener = self._listen()
-        self._deliver_queue = clients.cloudformation.describe_stack_resource(
-            StackName=STACK_NAME, LogicalResourceId=DELIVER_QUEUE
-        )["StackResourceDetail"]["PhysicalResourceId"]
+        self._deliver_queues = {portal: self._resource(name) for portal, name in DELIVER_QUEUES.items()}
 
     def connect(self) -> None:
         """Create the connections' secrets."""
@@ -99,10 +101,17 @@ class DemoStack:
         if anew:
             self._inbox.forget()
         self._hear()
+        municipality = self._portals.digitale_gemeinde
         return Observation(
             inbox=self._inbox.read(),
-            told=[*told_to_duba(self._portals.duba), *told_to_docxworld(self._portals.docxworld)],
-            uploads=self._uploads.read(),
+            told=[
+                *told_to_duba(self._portals.duba),
+                *told_to_docxworld(self._portals.docxworld),
+                *told_to_digitale_gemeinde(municipality),
+            ],
+            uploads=[*self._uploads.read(), *uploads_to_digitale_gemeinde(municipality)],
+            statuses=tuple(statuses_set(municipality)),
+            refunds=refunds_made(municipality),
             events=tuple(self._events),
             dead_letters=self._count(self._outputs.dead_letter_queue_url),
             left_in_queues=self.left_in_queues() if anew else {},
@@ -119,6 +128,13 @@ class DemoStack:
     def _count(self, url: str, counts: Sequence[str] = COUNTS) -> int:
         answer = self._clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=list(counts))
         return sum(int(answer["Attributes"].get(name, 0)) for name in counts)
+
+    def _resource(self, logical_id: str) -> str:
+        """The physical id of a resource of the stack."""
+        answer = self._clients.cloudformation.describe_stack_resource(
+            StackName=STACK_NAME, LogicalResourceId=logical_id
+        )
+        return str(answer["StackResourceDetail"]["PhysicalResourceId"])
 
     def _own_queues(self) -> list[str]:
         urls = self._clients.sqs.list_queues(QueueNamePrefix=f"{STACK_NAME}-").get("QueueUrls", [])
@@ -146,9 +162,14 @@ class DemoStack:
             event = json.loads(body)
             if event["source"] == FROM_US:
                 self._events.append(Published.of(event["detail-type"], event["detail"]))
-            elif event["detail"]["object"]["key"] in self._repeat:
-                self._repeat.discard(event["detail"]["object"]["key"])
-                self._clients.sqs.send_message(QueueUrl=self._deliver_queue, MessageBody=body)
+            else:
+                self._repeat_once(event["detail"]["object"]["key"], body)
+
+    def _repeat_once(self, key: str, body: str) -> None:
+        """Let the event of a drop come once more, where that is wanted."""
+        if key in self._repeat:
+            self._repeat.discard(key)
+            self._clients.sqs.send_message(QueueUrl=self._deliver_queues[key.partition("/")[0]], MessageBody=body)
 
     def _messages(self) -> Iterator[str]:
         """Everything that lies in the listener's queue."""

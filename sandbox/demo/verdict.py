@@ -90,7 +90,7 @@ def _document_end(expected: ExpectedDocument, seen: Observation) -> str:
 
 
 def _stored(expected: ExpectedDocument, seen: Observation) -> Iterator[str]:
-    """Its file and its document.json are in the inbox, each written once, and nothing beside them."""
+    """Its files and its document.json are in the inbox, each written once, and nothing beside them."""
     found = seen.under(expected.prefix)
     document = found.pop(f"{expected.prefix}/{DOCUMENT}", None)
     if document is None:
@@ -99,15 +99,15 @@ def _stored(expected: ExpectedDocument, seen: Observation) -> Iterator[str]:
     yield from (f"{_name(key)} was written {each.versions} times" for key, each in found.items() if each.versions > 1)
     if document.versions > 1:
         yield f"document.json was written {document.versions} times"
-    if len(found) != 1:
-        yield f"there are {len(found)} files beside document.json, not 1"
+    if len(found) != len(expected.files):
+        yield f"there are {len(found)} files beside document.json, not {len(expected.files)}"
     yield from (problem for key, each in found.items() for problem in _file(expected, key, each))
     yield from _manifest(expected, document, found)
 
 
 def _file(expected: ExpectedDocument, key: str, stored: StoredObject) -> Iterator[str]:
     name = key.removeprefix(f"{expected.prefix}/")
-    if stored.content != expected.content:
+    if stored.content not in [each.content for each in expected.files]:
         yield f"the bytes of {_name(key)} are not the portal's"
     if "/" in name or not name.isprintable() or len(name.encode()) > NAME_BYTES:
         yield "its file name is not safe"
@@ -119,10 +119,12 @@ def _manifest(expected: ExpectedDocument, document: StoredObject, files: Mapping
     identity = (expected.portal, expected.connection, expected.id)
     if (said.get("portal"), said.get("connection"), said.get("id")) != identity:
         yield "document.json speaks of another item"
-    listed = {(each["key"], each["size"], each["sha256"], each["portalName"]) for each in said.get("files", [])}
-    wanted = {(key, each.content.size, each.content.sha256, expected.portal_name) for key, each in files.items()}
-    if listed != wanted:
+    listed = {(each["key"], each["size"], each["sha256"]) for each in said.get("files", [])}
+    if listed != {(key, each.content.size, each.content.sha256) for key, each in files.items()}:
         yield "document.json does not describe the files that are there"
+    names = Counter((each["sha256"], each["portalName"]) for each in said.get("files", []))
+    if names != Counter((each.content.sha256, each.portal_name) for each in expected.files):
+        yield "document.json does not describe the files of the portal"
 
 
 def _acknowledged(expected: ExpectedDocument, seen: Observation) -> Iterator[str]:
@@ -164,8 +166,7 @@ def _published(expected: ExpectedDocument, seen: Observation, kind: str) -> Iter
 
 
 def _has_event(expected: ExpectedDocument, seen: Observation, kind: str) -> bool:
-    wanted = (kind, expected.portal, expected.id)
-    return any((each.type, each.portal, each.id) == wanted for each in seen.events)
+    return (kind, expected.portal, expected.id) in seen.happened
 
 
 def _tellings(expected: ExpectedDocument, seen: Observation) -> list[Told]:
@@ -181,7 +182,12 @@ def _name(key: str) -> str:
 
 def judge_drop(expected: ExpectedDrop, seen: Observation) -> Finding:
     """Say which end a drop reached, and everything about it that is not as it should be."""
-    problems = (*_sent(expected, seen), *_told_of_end(expected, seen), *_receipt(expected, seen))
+    problems = (
+        *_sent(expected, seen),
+        *_status_set(expected, seen),
+        *_told_of_end(expected, seen),
+        *_receipt(expected, seen),
+    )
     return Finding(_drop_end(expected, seen), problems)
 
 
@@ -201,6 +207,18 @@ def _sent(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
         yield f"the portal has it {len(own)} times, not {wanted}"
     if any((each.target, each.file_name) != (expected.target, expected.label) for each in own):
         yield "it arrived at another target or under another name"
+
+
+def _status_set(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
+    """The portal was given the status once; and the money went back once, where that was asked for."""
+    if expected.sets is None:
+        return
+    times = sum((each.id, each.status) == (expected.portal_id, expected.sets) for each in seen.statuses)
+    if times != 1:
+        yield f"the portal was told the status {expected.sets} {times} times, not once"
+    refunds = seen.refunds.get(expected.portal_id or "", 0)
+    if expected.refunds and refunds != 1:
+        yield f"the money went back {refunds} times, not once"
 
 
 def _uploads_of(expected: ExpectedDrop, seen: Observation) -> list[Uploaded]:
@@ -239,7 +257,7 @@ def _receipt_says(expected: ExpectedDrop, receipt: Mapping[str, object], seen: O
     if said != (expected.code, expected.code is not None):
         yield f"the receipt's error is {said[0]}"
     uploads: list[str | None] = [each.id for each in _uploads_of(expected, seen)]
-    if receipt.get("portalId") not in (uploads or [None]):
+    if receipt.get("portalId") not in (uploads or [expected.portal_id]):
         yield "the receipt names another upload"
 
 
@@ -261,6 +279,7 @@ def judge_whole(scenario: Scenario, seen: Observation) -> Iterator[str]:
     known = {(each.portal, each.id) for each in scenario.documents}
     yield from (f"unexpected acknowledgement: {each.id}" for each in seen.told if (each.portal, each.id) not in known)
     yield from _unexpected_uploads(scenario.drops, seen)
+    yield from _unexpected_statuses(scenario.drops, seen)
     if seen.dead_letters:
         yield f"{seen.dead_letters} messages in the dead-letter queue"
     yield from (f"{count} messages are left in {name}" for name, count in seen.left_in_queues.items() if count)
@@ -278,4 +297,13 @@ def _unexpected_uploads(drops: Sequence[ExpectedDrop], seen: Observation) -> Ite
     surplus.subtract(Counter(each.fingerprint for each in drops if each.at_portal))
     for each in seen.uploads:
         if surplus[each.content] > 0:
-            yield f"unexpected upload at docxworld: {each.file_name}"
+            yield f"unexpected upload at {each.portal}: {each.file_name}"
+
+
+def _unexpected_statuses(drops: Sequence[ExpectedDrop], seen: Observation) -> Iterator[str]:
+    expected = {(each.portal_id, each.sets) for each in drops if each.sets}
+    for each in seen.statuses:
+        if (each.id, each.status) not in expected:
+            yield f"unexpected status at {each.portal}: {each.status} of {each.id}"
+    refunds = {each.portal_id for each in drops if each.refunds}
+    yield from (f"unexpected refund: {id_}" for id_ in seen.refunds if id_ not in refunds)

@@ -16,14 +16,16 @@ import boto3
 from aiohttp import web
 from mypy_boto3_secretsmanager import SecretsManagerClient
 
+from sandbox.portals.digitale_gemeinde import DEFAULT_FIELDS, FileShape, FormField, Options, SimulatedDigitaleGemeinde
 from sandbox.portals.docxworld import Account, Download, Script, SimulatedDocxworld, Step, Target, UploadOptions
 from sandbox.portals.duba import SimulatedDuba
 from sandbox.portals.server import CONTROL_PREFIX, serve
 
-KLINIKUM, DRUCKSTRASSE = "klinikum", "druckstrasse"
+KLINIKUM, DRUCKSTRASSE, STADT = "klinikum", "druckstrasse", "stadt"
 DUBA_LOGIN = ("amtsbote", "ein-Passwort-fuer-DUBA")
 USER_LOGIN = ("amtsbote@klinikum.example", "ein-Passwort-fuer-docxworld")
 CLIENT_LOGIN = ("druckstrasse-client", "ein-Geheimnis-fuer-docxworld")
+TENANT_ID, TENANT_KEY = 17, "ein-Schluessel-fuer-die-Stadt"
 ROLES = frozenset({"ROLE_CUSTOMER_UPLOADER", "ROLE_CUSTOMER_DOWNLOADER_RESULTS", "ROLE_CUSTOMER_DOWNLOADER_REPORTS"})
 SCOPES = ("tower/customer-uploader", "tower/customer-downloader-results", "tower/customer-downloader-reports")
 
@@ -31,6 +33,7 @@ CHUNKED_FROM_BYTES = 10_000_000
 MOST_PER_PAGE = 20
 EXAMPLE_MESSAGES = 5
 EXAMPLE_DOWNLOADS = 4
+EXAMPLE_FORMS = 3
 
 WAITING = "WAITING_APPROVAL"
 APPROVED: Script = (Step(0, "UPLOADED"), Step(0, WAITING), Step(1.5, "APPROVED"), Step(0.5, "TRANSFERRED"))
@@ -66,6 +69,17 @@ TARGETS = (
     TargetKind(KLINIKUM, "Gestört", "STOERUNG", NOT_TRANSFERRED),
     TargetKind(DRUCKSTRASSE, "Massendruck", "MASSE"),
 )
+
+
+@dataclass(frozen=True)
+class FormKind:
+    """A form of the municipality as it is set up."""
+
+    name: str
+    fields: Sequence[FormField] = DEFAULT_FIELDS
+
+
+FORMS = (FormKind("Wohnsitzbestätigung"), FormKind("Hundesteuer"))
 
 
 class ExampleDocxworld(SimulatedDocxworld):
@@ -129,11 +143,13 @@ class ExampleDocxworld(SimulatedDocxworld):
 
 @dataclass(frozen=True)
 class Portals:
-    """The running portals. `targets` are docxworld's by abbreviation."""
+    """The running portals. `targets` are docxworld's by abbreviation, `forms` the municipality's form ids by name."""
 
     duba: SimulatedDuba
     docxworld: ExampleDocxworld
+    digitale_gemeinde: SimulatedDigitaleGemeinde
     targets: Mapping[str, Target]
+    forms: Mapping[str, str]
 
     def addresses(self) -> dict[str, dict[str, str]]:
         """Where each portal answers, as `up --json` prints it."""
@@ -144,6 +160,7 @@ class Portals:
                 "cognitoUrl": self.docxworld.cognito_url,
                 "tokenUrl": self.docxworld.token_url,
             },
+            "digitale-gemeinde": {"baseUrl": self.digitale_gemeinde.base_url},
         }
 
 
@@ -154,9 +171,11 @@ def open_portals(running: ExitStack) -> Portals:
     running.callback(docxworld.close)
     targets = {kind.abbreviation: _add_target(docxworld, kind) for kind in TARGETS}
     _add_accounts(docxworld, targets)
-    for portal in (duba, docxworld):
+    municipality = SimulatedDigitaleGemeinde(TENANT_KEY, TENANT_ID, options=Options(file_shape=FileShape.LIST))
+    forms = {kind.name: municipality.add_form(kind.name, kind.fields) for kind in FORMS}
+    for portal in (duba, docxworld, municipality):
         running.enter_context(serve(portal))
-    return Portals(duba, docxworld, targets)
+    return Portals(duba, docxworld, municipality, targets, forms)
 
 
 def start_all(aws: Embedded, running: ExitStack) -> dict[str, dict[str, str]]:
@@ -169,14 +188,17 @@ def start_all(aws: Embedded, running: ExitStack) -> dict[str, dict[str, str]]:
 
 def how_to_add(addresses: Mapping[str, Mapping[str, str]]) -> str:
     """What to type to give the running portals more, for people."""
-    duba, docxworld = addresses["duba"]["baseUrl"], addresses["docxworld"]["baseUrl"]
+    duba, docxworld, municipality = (addresses[name]["baseUrl"] for name in ("duba", "docxworld", "digitale-gemeinde"))
     return "\n".join(
         (
             "More for the inbox:",
             f"  curl -d '{{}}' -H 'Content-Type: application/json' {duba}{CONTROL_PREFIX}/messages",
             f'  curl -d \'{{"fileName": "Ergebnis.pdf"}}\' {docxworld}{CONTROL_PREFIX}/downloads',
+            f"  curl -d '{{}}' -H 'Content-Type: application/json' {municipality}{CONTROL_PREFIX}/documents",
             f"For the outbox: docxworld/{KLINIKUM}/<{'|'.join(_abbreviations(KLINIKUM))}>/<file name>,",
             f"                docxworld/{DRUCKSTRASSE}/<{'|'.join(_abbreviations(DRUCKSTRASSE))}>/<file name>",
+            f"                digitale-gemeinde/{STADT}/<formId>/<documentId>/<{_file_fields()}>/<file name>,",
+            f"                digitale-gemeinde/{STADT}/<formId>/<documentId>/status.json",
             f"Faults: POST <portal>{CONTROL_PREFIX}/faults, what is there: GET <portal>{CONTROL_PREFIX}/state",
         )
     )
@@ -193,6 +215,7 @@ def secrets(portals: Portals) -> dict[str, dict[str, Any]]:
         f"amtsbote/docxworld/{DRUCKSTRASSE}": _docxworld_secret(
             portals.docxworld, DRUCKSTRASSE, _client_auth(portals.docxworld)
         ),
+        f"amtsbote/digitale-gemeinde/{STADT}": municipality_secret(portals.digitale_gemeinde),
     }
 
 
@@ -209,6 +232,11 @@ def duba_secret(duba: SimulatedDuba) -> dict[str, Any]:
     """The secret of a DUBA connection, everything that has a default left at it."""
     username, password = DUBA_LOGIN
     return {"baseUrl": duba.base_url, "username": username, "password": password}
+
+
+def municipality_secret(municipality: SimulatedDigitaleGemeinde) -> dict[str, Any]:
+    """The secret of a Digitale-Gemeinde connection, everything that has a default left at it."""
+    return {"baseUrl": municipality.base_url, "apiKey": TENANT_KEY, "tenantId": TENANT_ID}
 
 
 def downloader_client(connection: str) -> str:
@@ -274,6 +302,11 @@ def _abbreviations(connection: str) -> list[str]:
     return [kind.abbreviation for kind in TARGETS if kind.connection == connection]
 
 
+def _file_fields() -> str:
+    """The ids of the fields that take files."""
+    return "|".join(str(field.id) for field in DEFAULT_FIELDS if field.datatype == "file")
+
+
 def _add_examples(portals: Portals) -> None:
     for number in range(EXAMPLE_MESSAGES):
         portals.duba.add_message(aktenzeichen=f"12 XVII {100 + number}/26")
@@ -282,3 +315,7 @@ def _add_examples(portals: Portals) -> None:
         target = portals.targets["MASSE" if number % 2 else "BRIEF"]
         file_name = f"{name} {number + 1}.pdf"
         portals.docxworld.add_download(target, example_pdf(file_name), type=kind, file_name=file_name)
+    for number in range(EXAMPLE_FORMS):
+        file = (f"Ausweis {number + 1}.pdf", example_pdf(f"Ausweis {number + 1}"), "application/pdf")
+        form_id = list(portals.forms.values())[number % len(portals.forms)]
+        portals.digitale_gemeinde.add_document(form_id, {"name": f"Muster {number + 1}"}, {"beilage": [file]})

@@ -10,6 +10,7 @@ import pytest
 import requests
 from moto import mock_aws
 
+from amtsbote.portals.digitale_gemeinde.connection import DigitaleGemeindeSecret
 from amtsbote.portals.docxworld.connection import DocxworldSecret
 from amtsbote.portals.duba.connection import DubaSecret
 from amtsbote.portals.portal import ConnectionSecret
@@ -50,11 +51,15 @@ def bodies() -> dict[str, dict[str, object]]:
 
 
 def test_every_secret_is_one_that_the_product_takes(portals: Portals) -> None:
-    models: dict[str, type[ConnectionSecret]] = {"duba": DubaSecret, "docxworld": DocxworldSecret}
+    models: dict[str, type[ConnectionSecret]] = {
+        "duba": DubaSecret,
+        "docxworld": DocxworldSecret,
+        "digitale-gemeinde": DigitaleGemeindeSecret,
+    }
     for name, body in secrets(portals).items():
         _, portal, connection = name.split("/")
         models[portal].model_validate(json.loads(json.dumps(body)))
-        assert connection in ("klinikum", "druckstrasse")
+        assert connection in ("klinikum", "druckstrasse", "stadt")
 
 
 def test_both_logins_of_docxworld_are_shown(portals: Portals) -> None:
@@ -73,6 +78,7 @@ def test_starting_all_creates_the_secrets_and_tells_the_addresses(running: ExitS
         "amtsbote/duba/klinikum",
         "amtsbote/docxworld/klinikum",
         "amtsbote/docxworld/druckstrasse",
+        "amtsbote/digitale-gemeinde/stadt",
     }
     assert created["amtsbote/duba/klinikum"]["baseUrl"] == addresses["duba"]["baseUrl"]
     state = requests.get(f"{addresses['docxworld']['baseUrl']}/_sandbox/state", timeout=SECONDS).json()
@@ -95,15 +101,16 @@ def test_the_portals_stop_with_what_they_were_started_with() -> None:
         requests.get(f"{address}/_sandbox/state", timeout=SECONDS)
 
 
-def test_a_message_and_a_download_can_be_added_as_the_help_says(portals: Portals) -> None:
+def test_a_message_a_download_and_a_form_can_be_added_as_the_help_says(portals: Portals) -> None:
     addresses = portals.addresses()
     help_text = how_to_add(addresses)
-    for portal, what in (("duba", "messages"), ("docxworld", "downloads")):
+    for portal, what in (("duba", "messages"), ("docxworld", "downloads"), ("digitale-gemeinde", "documents")):
         url = f"{addresses[portal]['baseUrl']}/_sandbox/{what}"
         assert url in help_text
         assert requests.post(url, json={}, timeout=SECONDS).status_code == 201
     assert portals.duba.listed_ids() == [1]
     assert [each.file_name for each in portals.docxworld.downloads.downloads.values()] == ["Ergebnis.pdf"]
+    assert [each.status for each in portals.digitale_gemeinde.documents.values()] == ["Neu"]
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"target": "GIBTSNICHT"}', '{"contentBase64": 7}'])

@@ -27,8 +27,12 @@ from sandbox.demo.observation import (
     Published,
     StoredObject,
     UploadReader,
+    refunds_made,
+    statuses_set,
+    told_to_digitale_gemeinde,
     told_to_docxworld,
     told_to_duba,
+    uploads_to_digitale_gemeinde,
 )
 from sandbox.demo.run import Moment, Run
 from sandbox.demo.scenario import (
@@ -37,6 +41,7 @@ from sandbox.demo.scenario import (
     End,
     ExpectedDocument,
     ExpectedDrop,
+    ExpectedFile,
     Fingerprint,
     Scenario,
     seed,
@@ -46,6 +51,7 @@ from sandbox.embedded import EmbeddedAws, EmbeddedAwsError
 from sandbox.portals.catalog import (
     DUBA_LOGIN,
     KLINIKUM,
+    STADT,
     USER_LOGIN,
     Portals,
     downloader_client,
@@ -86,10 +92,14 @@ class Played:
 
     def observe(self) -> Observation:
         """Look from outside, as the demo does."""
+        municipality = self.portals.digitale_gemeinde
+        to_docxworld = told_to_docxworld(self.portals.docxworld)
         return Observation(
             inbox=InboxReader(self.world.client("s3"), INBOX).read(),
-            told=[*told_to_duba(self.portals.duba), *told_to_docxworld(self.portals.docxworld)],
-            uploads=UploadReader(self.portals.docxworld).read(),
+            told=[*told_to_duba(self.portals.duba), *to_docxworld, *told_to_digitale_gemeinde(municipality)],
+            uploads=[*UploadReader(self.portals.docxworld).read(), *uploads_to_digitale_gemeinde(municipality)],
+            statuses=list(statuses_set(municipality)),
+            refunds=refunds_made(municipality),
             events=[Published.of(kind, detail) for kind, detail in self.world.events()],
         )
 
@@ -196,6 +206,46 @@ def follow(world: World) -> World:
     return world
 
 
+@pytest.fixture
+def office(portals: Portals) -> Played:
+    """Provide a form with two files of one name that was fetched, a result and a refund that were delivered."""
+    municipality, form = portals.digitale_gemeinde, next(iter(portals.forms.values()))
+    contents = (example_pdf("eins"), example_pdf("zwei"))
+    files = [("Scan.pdf", content, "application/pdf") for content in contents]
+    id_ = municipality.add_document(form, {"name": "Muster"}, {"beilage": files})
+    details = json.dumps(municipality.documents[id_].details(municipality.options)).encode()
+    more = tuple(ExpectedFile(Fingerprint.of(content), "Scan.pdf") for content in contents)
+    document = ExpectedDocument("digitale-gemeinde", STADT, id_, "Wohnsitz", Fingerprint.of(details), more=more)
+    world = connected(World("digitale-gemeinde"), portals)
+    municipality.clock = world.clock
+    world.settle(rounds=2)
+    first, second = (municipality.add_document(form, status="In Bearbeitung") for _ in range(2))
+    key, status = (
+        f"digitale-gemeinde/{STADT}/{form}/{{}}/3/brief.pdf",
+        f"digitale-gemeinde/{STADT}/{form}/{{}}/status.json",
+    )
+    drops = (
+        ExpectedDrop(
+            key.format(first),
+            example_pdf("drei"),
+            target=f"{first}/3",
+            sets="Abgeschlossen",
+            portal_id=f"{form}/{first}",
+        ),
+        ExpectedDrop(
+            status.format(second),
+            b'{"status": "Refund"}',
+            at_portal=False,
+            sets="Refund",
+            refunds=True,
+            portal_id=f"{form}/{second}",
+        ),
+    )
+    dropped = tuple(drop(world, each) for each in drops)
+    world.drain()
+    return Played(portals, world, Scenario((document,), dropped))
+
+
 # --- what is right ---------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +261,13 @@ def test_an_exchange_that_was_worked_off_is_right(exchange: Played) -> None:
     assert [each.problems for each in (*verdict.documents, *verdict.drops)] == [()] * 5
     assert [each.reached for each in verdict.documents] == [End.ACKNOWLEDGED, End.ACKNOWLEDGED, End.UNAVAILABLE]
     assert [each.reached for each in verdict.drops] == [End.DELIVERED, End.FAILED]
+    assert verdict.ok
+
+
+def test_forms_results_and_a_refund_that_went_as_they_should_are_right(office: Played) -> None:
+    verdict = office.verdict()
+    assert [each.problems for each in (*verdict.documents, *verdict.drops)] == [()] * 3
+    assert [each.reached for each in verdict.drops] == [End.DELIVERED, End.DELIVERED]
     assert verdict.ok
 
 
@@ -353,6 +410,58 @@ def test_dead_letters_and_work_that_is_left_are_noticed(exchange: Played) -> Non
     assert not verdict.ok
 
 
+def test_a_form_that_was_acknowledged_twice_is_noticed(office: Played) -> None:
+    id_ = office.scenario.documents[0].id
+    office.portals.digitale_gemeinde.set_status(id_, "In Bearbeitung", who="api")
+    assert office.wrongs() == {"the portal counts 2 acknowledgements"}
+
+
+def test_a_missing_file_of_a_form_is_noticed(office: Played) -> None:
+    seen = office.observe()
+    key = f"digitale-gemeinde/{STADT}/{office.scenario.documents[0].id}/Scan-2.pdf"
+    kept = {each: found for each, found in seen.inbox.items() if each != key}
+    problems = judge(office.scenario, replace(seen, inbox=kept)).documents[0].problems
+    assert "there are 2 files beside document.json, not 3" in problems
+
+
+def test_a_file_that_is_there_in_place_of_another_is_noticed(office: Played) -> None:
+    seen = office.observe()
+    prefix = f"digitale-gemeinde/{STADT}/{office.scenario.documents[0].id}"
+    swapped = {**seen.inbox, f"{prefix}/Scan-2.pdf": seen.inbox[f"{prefix}/Scan.pdf"]}
+    problems = judge(office.scenario, replace(seen, inbox=swapped)).documents[0].problems
+    assert "document.json does not describe the files that are there" in problems
+
+
+def test_a_second_refund_is_noticed(office: Played) -> None:
+    id_ = str(office.scenario.drops[1].portal_id).rpartition("/")[2]
+    office.portals.digitale_gemeinde.set_status(id_, "Refund", who="api")
+    assert office.wrongs() == {
+        "the portal was told the status Refund 2 times, not once",
+        "the money went back 2 times, not once",
+    }
+
+
+def test_a_refund_that_nobody_asked_for_is_noticed(office: Played) -> None:
+    id_ = office.scenario.documents[0].id
+    office.portals.digitale_gemeinde.set_status(id_, "Refund", who="api")
+    place = f"{next(iter(office.portals.forms.values()))}/{id_}"
+    unexpected = {f"unexpected status at digitale-gemeinde: Refund of {place}", f"unexpected refund: {place}"}
+    assert office.wrongs() == unexpected
+
+
+def test_a_result_that_came_twice_is_noticed(office: Played) -> None:
+    seen = office.observe()
+    verdict = judge(office.scenario, replace(seen, uploads=[*seen.uploads, *seen.uploads]))
+    assert verdict.drops[0].problems == ("the portal has it 2 times, not 1",)
+    assert verdict.problems == ("unexpected upload at digitale-gemeinde: brief.pdf",) * 2
+
+
+def test_a_status_that_was_never_set_is_noticed(office: Played) -> None:
+    verdict = judge(office.scenario, replace(office.observe(), statuses=[], refunds={}))
+    assert verdict.drops[0].problems == ("the portal was told the status Abgeschlossen 0 times, not once",)
+    assert "the money went back 0 times, not once" in verdict.drops[1].problems
+
+
 # --- the scenario ----------------------------------------------------------------------------------------------------
 
 
@@ -362,6 +471,9 @@ def test_the_scenario_is_as_large_as_promised(portals: Portals) -> None:
     downloads = [each for each in scenario.documents if each.portal == "docxworld"]
     kinds = {each.type for each in portals.docxworld.downloads.downloads.values()}
     results = [each for each in portals.docxworld.downloads.downloads.values() if each.type == "RESULT"]
+    forms = [each for each in scenario.documents if each.portal == "digitale-gemeinde"]
+    assert len([each for each in forms if each.end is End.ACKNOWLEDGED]) >= 120
+    assert len([each for each in scenario.drops if each.refunds]) == 1
     assert len(messages) >= 25
     assert len(downloads) >= 45
     assert kinds == {"RESULT", "REPORT"}
