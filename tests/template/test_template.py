@@ -324,6 +324,14 @@ def test_the_age_of_the_oldest_message_is_watched_on_every_work_queue() -> None:
 
 
 @pytest.mark.parametrize("portal", ["duba", "docxworld", "digitale-gemeinde", "altinn"])
+def test_quarantine_of_every_portal_raises_an_alarm(portal: str) -> None:
+    alarm = ALARMS[f"{logical(portal)}QuarantineAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == ("Amtsbote", "Quarantined", "Sum")
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "amtsbote"}, {"Name": "portal", "Value": portal}]
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+
+
+@pytest.mark.parametrize("portal", ["duba", "docxworld", "digitale-gemeinde", "altinn"])
 def test_the_age_of_the_oldest_work_is_watched_for_every_portal(portal: str) -> None:
     alarm = ALARMS[f"{logical(portal)}OldestWorkAlarm"]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("Amtsbote", "OldestWorkAge")
