@@ -28,6 +28,7 @@ PARAMETERS = {
     "DubaMaximumConcurrency": "2",
     "DocxworldMaximumConcurrency": "2",
     "DigitaleGemeindeMaximumConcurrency": "2",
+    "AltinnMaximumConcurrency": "2",
 }
 """The demo fires the schedules itself. Two workers per function: more only wait for each other on a small machine."""
 INTERRUPTED = 130

@@ -7,16 +7,18 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from mypy_boto3_s3 import S3Client
 
 from sandbox.demo.scenario import Fingerprint
+from sandbox.portals.altinn import SimulatedAltinn
 from sandbox.portals.catalog import Portals
 from sandbox.portals.digitale_gemeinde import Document, SimulatedDigitaleGemeinde
 from sandbox.portals.docxworld import SimulatedDocxworld
-from sandbox.portals.duba import SimulatedDuba
+from sandbox.portals.duba import MAGIC_LINK_LIFETIME, SimulatedDuba
 
 READ_BYTES = 1024 * 1024
 ASKING = (
@@ -26,8 +28,15 @@ ASKING = (
     "/v1/workflows",
     "/Form/count",
     "/Form/search",
+    "/storage/api/v1/instances",
 )
-LOGIN = ("/cognito", "/oauth2/token", "/Token")
+LOGIN = (
+    "/cognito",
+    "/oauth2/token",
+    "/Token",
+    "/maskinporten/token",
+    "/authentication/api/v1/exchange/maskinporten",
+)
 BY_API = "api"
 AFTER_SLASH = chr(ord("/") + 1)
 
@@ -64,7 +73,8 @@ class Uploaded:
 
 @dataclass(frozen=True)
 class StatusSet:
-    """A status that was set through the portal's API: of which document, as `<formId>/<documentId>`."""
+    """A status that was set through the portal's API: of which document, as `<formId>/<documentId>`, or to which
+    task which instance was moved."""
 
     portal: str
     id: str
@@ -72,8 +82,18 @@ class StatusSet:
 
 
 @dataclass(frozen=True)
+class MagicLink:
+    """A link that DUBA gave for a job. Who has the `token` can open the form."""
+
+    job_id: str
+    url: str
+    token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
 class Published:
-    """One event of the stack's bus."""
+    """One event of the stack's bus; `text` is its whole detail."""
 
     type: str
     portal: str
@@ -81,6 +101,7 @@ class Published:
     key: str | None
     status: str | None = None
     version_id: str | None = None
+    text: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, detail_type: str, detail: Mapping[str, Any]) -> Published:
@@ -92,6 +113,7 @@ class Published:
             detail["key"],
             detail.get("status"),
             detail.get("versionId"),
+            json.dumps(detail),
         )
 
 
@@ -105,6 +127,7 @@ class Observation:
     statuses: Sequence[StatusSet] = ()
     refunds: Mapping[str, int] = field(default_factory=dict)
     """How often money went back, by document as in `StatusSet`."""
+    links: Sequence[MagicLink] = ()
     events: Sequence[Published] = ()
     dead_letters: int = 0
     left_in_queues: Mapping[str, int] = field(default_factory=dict)
@@ -119,6 +142,14 @@ class Observation:
     def _sorted_keys(self) -> list[str]:
         """In order, so that a look at each of many items does not go through the whole inbox."""
         return sorted(self.inbox)
+
+    @cached_property
+    def told_by_item(self) -> Mapping[tuple[str, str], Sequence[Told]]:
+        """What each portal was told of each item, by portal and id."""
+        found: dict[tuple[str, str], list[Told]] = {}
+        for each in self.told:
+            found.setdefault((each.portal, each.id), []).append(each)
+        return found
 
     @cached_property
     def happened(self) -> frozenset[tuple[str, str, str | None]]:
@@ -240,6 +271,48 @@ def _place(document: Document) -> str:
     return f"{document.form.id}/{document.id}"
 
 
+def told_to_altinn(altinn: SimulatedAltinn) -> Iterator[Told]:
+    """The instances that were completed, one for each time that this had an effect."""
+    with altinn.lock:
+        instances = list(altinn.world.instances.values())
+    for each in instances:
+        yield from (Told(altinn.name, each.id) for _ in altinn.confirmations(each))
+
+
+def moves_at_altinn(altinn: SimulatedAltinn) -> Iterator[StatusSet]:
+    """The tasks and ends that instances were moved to, one for each time."""
+    with altinn.lock:
+        steps = {id_: list(targets) for id_, targets in altinn.world.steps.items()}
+    return (StatusSet(altinn.name, id_, target) for id_, targets in steps.items() for target in targets)
+
+
+def uploads_to_altinn(altinn: SimulatedAltinn) -> Iterator[Uploaded]:
+    """The files that came through the APIs; one that came with a new instance goes by that, its app and its party."""
+    created = {each.id: f"{each.app.id}/{each.party_id}" for each in altinn.created_instances()}
+    for each in altinn.uploads():
+        name, content = each.filename or "", Fingerprint.of(each.content)
+        if each.instance_id in created:
+            yield Uploaded(each.instance_id, created[each.instance_id], name, content, altinn.name)
+        else:
+            target = f"{each.instance_id}/{each.data_type}"
+            yield Uploaded(each.element_id, target, name, content, altinn.name)
+
+
+def magic_links(duba: SimulatedDuba) -> tuple[MagicLink, ...]:
+    """The links that DUBA gave, one for each time."""
+    with duba.lock:
+        mementos = list(duba.mementos)
+    return tuple(
+        MagicLink(
+            each.job_id,
+            f"{duba.base_url}/mtl/{each.token}/duba/?m={each.memento}",
+            each.token,
+            each.created_at + MAGIC_LINK_LIFETIME,
+        )
+        for each in mementos
+    )
+
+
 class UploadReader:
     """Reads the uploads that docxworld has; the content of each is hashed once."""
 
@@ -271,7 +344,7 @@ class Calls:
 
 def calls(portals: Portals) -> dict[str, Calls]:
     """The calls of each portal so far."""
-    running = (portals.duba, portals.docxworld, portals.digitale_gemeinde)
+    running = (portals.duba, portals.docxworld, portals.digitale_gemeinde, portals.altinn)
     return {portal.name: _calls([each.path for each in portal.requests]) for portal in running}
 
 

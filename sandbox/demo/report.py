@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -26,6 +26,9 @@ ID_CHARACTERS = 8
 OK, WRONG = "✓", "✗"
 HAVE = (STORED, End.ACKNOWLEDGED, End.UNAVAILABLE)
 COUNT_CELLS = 12
+MANY = 40
+"""So many ordinary documents of one kind that ended well share a line at the end."""
+NOUNS = {"digitale-gemeinde": "forms", "altinn": "instances"}
 Columns = Mapping[str, Collection[str]]
 ARRIVAL_COLUMNS: Columns = {
     "in the inbox": HAVE,
@@ -56,7 +59,7 @@ def lines(moment: Moment) -> list[Line]:
 
 
 def _document(each: ExpectedDocument) -> tuple[str, str, End, str]:
-    number = f"{each.id}  " if each.portal_name is None else ""
+    number = f"{each.id}  " if each.portal_name is None and len(each.id) <= ID_CHARACTERS else ""
     return f"{each.portal}/{each.connection}", number + printable(each.label), each.end, each.story
 
 
@@ -166,6 +169,31 @@ def _cell(text: str, width: int) -> str:
     return set_cell_size(text, width)
 
 
+def gathered(shown: Sequence[Line]) -> Iterator[Line]:
+    """The lines, with one for all ordinary ones of a kind that ended well where they are many; it comes first of these
+    and has the longest time."""
+    groups: dict[str, list[Line]] = {}
+    for line in shown:
+        if _is_ordinary(line):
+            groups.setdefault(line.way, []).append(line)
+    many = {way: lines for way, lines in groups.items() if len(lines) >= MANY}
+    for line in shown:
+        if not _is_ordinary(line) or line.way not in many:
+            yield line
+        elif line is many[line.way][0]:
+            yield _together(many[line.way])
+
+
+def _is_ordinary(line: Line) -> bool:
+    return line.finding.ok and not line.story and line.expected is End.ACKNOWLEDGED
+
+
+def _together(alike: Sequence[Line]) -> Line:
+    noun = NOUNS.get(alike[0].way.partition("/")[0], "documents")
+    seconds = max((line.seconds for line in alike if line.seconds is not None), default=None)
+    return replace(alike[0], label=f"{len(alike)} ordinary {noun}", seconds=seconds)
+
+
 def whole_line(line: Line) -> str:
     """One document or drop: whether it is as it should be, what it is, the end it reached, how long it took."""
     taken = "      –" if line.seconds is None or line.expected is End.LEFT_ALONE else f"{line.seconds:5.1f} s"
@@ -225,7 +253,7 @@ def _per_document(portal: str, calls: Calls, moment: Moment) -> float:
 
 def print_result(console: Console, moment: Moment, figures: Summary) -> None:
     """Everything that people want to know at the end."""
-    for line in lines(moment):
+    for line in gathered(lines(moment)):
         _print(console, whole_line(line), "" if line.finding.ok else "bold red")
         for problem in line.finding.problems:
             _print(console, f"    {problem}", "red")

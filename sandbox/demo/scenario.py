@@ -9,10 +9,23 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
-from sandbox.portals.catalog import DRUCKSTRASSE, KLINIKUM, STADT, Portals, downloader_client, example_pdf
+from sandbox.portals.altinn import File, Instance
+from sandbox.portals.catalog import (
+    APP,
+    BEING_FILLED_IN,
+    DRUCKSTRASSE,
+    ETAT,
+    HANDED_IN,
+    IN_WORK,
+    KLINIKUM,
+    STADT,
+    Portals,
+    downloader_client,
+    example_pdf,
+)
 from sandbox.portals.digitale_gemeinde import NEVER as HIDDEN
 from sandbox.portals.duba import NEVER, court_zip
 from sandbox.portals.faults import Fault, Kind
@@ -94,9 +107,11 @@ class ExpectedDrop:
     """One version of an outbox object and the end it should reach.
 
     `code` is the receipt's error code. `at_portal` says whether the portal gets the file, though it may fail there.
-    `target` is docxworld's id of the target, or `<documentId>/<fieldId>`. `newest` says whether the receipt of the key
-    speaks of this version. `sets` is the status that it sets, of the document that `portal_id` names; one that
-    `refunds` sends the money back.
+    `target` is docxworld's id of the target, `<documentId>/<fieldId>` of a form, `<instance id>/<data type>` at Altinn,
+    or the `<app>/<partyId>` of a new instance. `newest` says whether the receipt of the key speaks of this version.
+    `sets` is the status that it sets, of the document that `portal_id` names, or the task or end to which it moves that
+    instance; one that `refunds` sends the money back. `arrives` is what the portal gets where that is not the dropped
+    file itself. `link_of` is the job that becomes a magic link.
     """
 
     key: str
@@ -114,6 +129,8 @@ class ExpectedDrop:
     sets: str | None = None
     portal_id: str | None = None
     refunds: bool = False
+    arrives: ExpectedFile | None = None
+    link_of: str | None = None
 
     @property
     def label(self) -> str:
@@ -124,6 +141,11 @@ class ExpectedDrop:
     def fingerprint(self) -> Fingerprint:
         """Of the content."""
         return Fingerprint.of(self.content)
+
+    @property
+    def arriving(self) -> ExpectedFile:
+        """The file as the portal should get it."""
+        return self.arrives or ExpectedFile(self.fingerprint, self.label)
 
 
 @dataclass(frozen=True)
@@ -145,11 +167,17 @@ class Scenario:
 
 def seed(portals: Portals) -> Scenario:
     """Fill the portals, arm their faults, and say what should become of everything. Only ids differ between runs."""
-    messages, downloads, forms = _Messages(portals), _Downloads(portals), _Forms(portals)
-    for each in (messages, downloads, forms):
+    messages, downloads, forms, instances = (
+        _Messages(portals),
+        _Downloads(portals),
+        _Forms(portals),
+        _Instances(portals),
+    )
+    for each in (messages, downloads, forms, instances):
         each.add_all()
-    documents = (*messages.expected, *downloads.expected, *forms.expected)
-    return Scenario(documents, tuple(_drops(portals)), (*messages.changes, *forms.changes))
+    documents = (*messages.expected, *downloads.expected, *forms.expected, *instances.expected)
+    changes = (*messages.changes, *forms.changes, *instances.changes)
+    return Scenario(documents, tuple(_drops(portals)), changes)
 
 
 # --- DUBA ------------------------------------------------------------------------------------------------------------
@@ -393,14 +421,153 @@ def _status(form: str, id_: str, status: str, story: str, **more: Any) -> Expect
     return ExpectedDrop(key, body, story=story, at_portal=False, sets=status, portal_id=f"{form}/{id_}", **more)
 
 
+# --- Altinn, instances -----------------------------------------------------------------------------------------------
+
+ORDINARY_INSTANCES, SECOND_FILE_EACH = 116, 6
+SCANNED_AT_SECONDS = 5.0
+FIRST_PARTY = 50_001
+COMPLETE = "POST /storage/api/v1/instances/{id}/complete"
+
+
+class _Instances:
+    """Lets people hand in instances of an app: more than fit on one page of the query."""
+
+    def __init__(self, portals: Portals) -> None:
+        self._altinn = portals.altinn
+        self.expected: list[ExpectedDocument] = []
+        self.changes: list[Change] = []
+
+    def add_all(self) -> None:
+        """123 instances, 120 of them to be fetched whole."""
+        for number in range(1, ORDINARY_INSTANCES + 1):
+            self._add(*([] if number % SECOND_FILE_EACH else [_enclosure(f"Vedlegg {number:03}.pdf")]))
+        self._add(_enclosure(HOSTILE_NAME), story="hostile file name")
+        self._add(_enclosure("Kart.pdf", "en"), _enclosure("Kart.pdf", "to"), story="two files of one name")
+        self._add_pending()
+        lost = self._add(story="answer to complete lost")
+        self._altinn.faults.add(Fault(Kind.LOST_ANSWER, COMPLETE.format(id=lost.id), times=1))
+        infected = _enclosure("Virus.pdf")._replace(scan_result="Infected")
+        self._add(infected, story="a file is infected", end=End.QUARANTINED)
+        self._add(story="deleted for good", end=End.LEFT_ALONE, hard_deleted=True)
+        self._add(story="still being filled in", end=End.LEFT_ALONE, task=BEING_FILLED_IN)
+
+    def _add(
+        self,
+        *enclosures: File,
+        story: str = "",
+        end: End = End.ACKNOWLEDGED,
+        from_seconds: float = 0.0,
+        **more: Any,
+    ) -> Instance:
+        number = len(self.expected) + 1
+        files = (_form(f"Søker {number}"), *enclosures)
+        instance = self._altinn.add_instance(APP, FIRST_PARTY + number, files, **{"task": HANDED_IN, **more})
+        contents = tuple(ExpectedFile(Fingerprint.of(_bytes_of(each)), each.filename) for each in files)
+        label = f"Søknad {number:03}"
+        record = self._record(instance)
+        self.expected.append(
+            ExpectedDocument(
+                "altinn", ETAT, instance.id, label, record, end, story, from_seconds=from_seconds, more=contents
+            )
+        )
+        return instance
+
+    def _record(self, instance: Instance) -> Fingerprint:
+        """Of the instance as it is answered now."""
+        record = self._altinn.storage.wire.instance(instance)
+        return Fingerprint.of(json.dumps(record, ensure_ascii=False).encode())
+
+    def _add_pending(self) -> None:
+        """An instance whose file is still being scanned; what is expected is how it is after that."""
+        story = f"scan done after {SCANNED_AT_SECONDS:.0f} s"
+        scanned = _enclosure("Skannes.pdf")._replace(scan_result="Clean")
+        instance = self._add(scanned, story=story, from_seconds=SCANNED_AT_SECONDS)
+        element = list(instance.elements)[-1]
+        self._altinn.set_scan_result(instance, "Pending", element)
+        clean = partial(self._altinn.set_scan_result, instance, "Clean", element)
+        self.changes.append(Change(SCANNED_AT_SECONDS, clean))
+
+
+def _form(applicant: str) -> File:
+    return File("model", None, "application/xml", f"<skjema><navn>{applicant}</navn></skjema>".encode())
+
+
+def _enclosure(name: str, words: str = "") -> File:
+    return File("attachment", name, "application/pdf", example_pdf(words or name))
+
+
+def _bytes_of(file: File) -> bytes:
+    return file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+
+
+# --- Altinn, decisions and new instances -----------------------------------------------------------------------------
+
+NEW_PARTY = 60_001
+END_OF_PROCESS = "EndEvent_1"
+
+
+def _decisions(portals: Portals) -> Iterator[ExpectedDrop]:
+    """What goes to Altinn: two decisions, of which one ends its process, a new instance, and one to nowhere."""
+    altinn = portals.altinn
+
+    def in_work() -> str:
+        return altinn.add_instance(APP, FIRST_PARTY, [_form("Søker")], task=IN_WORK).id
+
+    lost = in_work()
+    altinn.faults.add(Fault(Kind.LOST_ANSWER, f"POST /{APP}/instances/{lost}/data.*", times=1))
+    yield _decision(lost, "Brev „Mai“.pdf", "answer to upload lost", event_twice=True)
+    moved, on = in_work(), {"process-next": "true"}
+    yield _decision(moved, "Vedtak.pdf", "process moved on", metadata=on, portal_id=moved, sets=END_OF_PROCESS)
+    yield _new_instance("Ny sak.pdf")
+    nobody = f"{FIRST_PARTY}/00000000-0000-4000-8000-000000000000"
+    yield _failing(f"altinn/{ETAT}/{APP}/{nobody}/attachment/Ingen sak.pdf", "NOT_FOUND")
+
+
+def _decision(instance: str, name: str, story: str, **more: Any) -> ExpectedDrop:
+    key = f"altinn/{ETAT}/{APP}/{instance}/attachment/{name}"
+    return ExpectedDrop(key, example_pdf(key), story=story, target=f"{instance}/attachment", **more)
+
+
+def _new_instance(file_name: str) -> ExpectedDrop:
+    """A template with a file, by which the instance is known at the portal."""
+    text = f"Vedlagt: {file_name}"
+    file = {"dataType": "attachment", "contentType": "text/plain", "fileName": file_name, "text": text}
+    template = {"instance": {"instanceOwner": {"partyId": str(NEW_PARTY)}}, "data": [file]}
+    return ExpectedDrop(
+        f"altinn/{ETAT}/{APP}/Sak 17.instance.json",
+        json.dumps(template).encode(),
+        story="from a template",
+        target=f"{APP}/{NEW_PARTY}",
+        arrives=ExpectedFile(Fingerprint.of(text.encode()), file_name),
+    )
+
+
+# --- DUBA, magic links -----------------------------------------------------------------------------------------------
+
+JOB = "amtsbote-fall-17"
+
+
+def _mementos() -> Iterator[ExpectedDrop]:
+    """Form data for DUBA: one becomes a link, one has a wrong date."""
+    person = {"name": {"vorname": "Erika", "nachname": "Muster"}, "geburtsdatum": "1950-01-15"}
+    form = {"jobId": JOB, "empfaenger": {"type": "Gericht", "safeId": "gov2test"}, "betroffener": person}
+    key = f"duba/{KLINIKUM}/BetreuungAnregung/Fall 17.json"
+    story = "became a magic link"
+    yield ExpectedDrop(key, json.dumps(form).encode(), story=story, at_portal=False, portal_id=JOB, link_of=JOB)
+    wrong = {"jobId": "amtsbote-fall-18", "betroffener": {**person, "geburtsdatum": "15.01.1950"}}
+    refused = f"duba/{KLINIKUM}/BetreuungAnregung/Fall 18.json"
+    yield _failing(refused, "FORM_DATA_INVALID", content=json.dumps(wrong).encode())
+
+
 # --- docxworld, drops ------------------------------------------------------------------------------------------------
 
 
 def _drops(portals: Portals) -> Iterator[ExpectedDrop]:
-    """24 drops into the outbox, spread over the first seconds."""
+    """30 drops into the outbox, spread over the first seconds."""
     dice = random.Random(SEED)
-    to_docxworld = (*_delivered(portals, dice), *_refused_by_portal(portals))
-    for number, drop in enumerate((*to_docxworld, *_refused_by_us(), *_results(portals))):
+    to_docxworld = (*_delivered(portals, dice), *_refused_by_portal(portals), *_refused_by_us())
+    to_others = (*_results(portals), *_decisions(portals), *_mementos())
+    for number, drop in enumerate((*to_docxworld, *to_others)):
         yield replace(drop, from_seconds=FIRST_DROP_SECONDS + number * DROP_EACH_SECONDS)
 
 

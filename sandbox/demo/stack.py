@@ -13,11 +13,15 @@ from sandbox.demo.observation import (
     Observation,
     Published,
     UploadReader,
+    magic_links,
+    moves_at_altinn,
     refunds_made,
     statuses_set,
+    told_to_altinn,
     told_to_digitale_gemeinde,
     told_to_docxworld,
     told_to_duba,
+    uploads_to_altinn,
     uploads_to_digitale_gemeinde,
 )
 from sandbox.demo.scenario import ExpectedDrop
@@ -29,7 +33,12 @@ TICK_SECONDS = 2.0
 TICK_AT_MOST_SECONDS = 6.0
 LISTENER = "demo-listener"
 TASK_VERBS = ("Dispatch", "Poll", "Acknowledge", "Track")
-DELIVER_QUEUES = {"docxworld": "DeliverDocxworldQueue", "digitale-gemeinde": "DeliverDigitaleGemeindeQueue"}
+DELIVER_QUEUES = {
+    "docxworld": "DeliverDocxworldQueue",
+    "digitale-gemeinde": "DeliverDigitaleGemeindeQueue",
+    "altinn": "DeliverAltinnQueue",
+}
+ENDED = ("DELIVERED", "FAILED")
 FROM_S3, FROM_US = "aws.s3", "amtsbote"
 MESSAGES_AT_ONCE = 10
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
@@ -68,6 +77,7 @@ class DemoStack:
         self._uploads = UploadReader(portals.docxworld)
         self._events: list[Published] = []
         self._repeat: set[str] = set()
+        self._held: dict[str, str] = {}
         self._queues = self._own_queues()
         self._task_queues = [url for url in self._queues if any(verb in _name(url) for verb in TASK_VERBS)]
         self._listener = self._listen()
@@ -101,17 +111,23 @@ class DemoStack:
         if anew:
             self._inbox.forget()
         self._hear()
-        municipality = self._portals.digitale_gemeinde
+        municipality, altinn = self._portals.digitale_gemeinde, self._portals.altinn
         return Observation(
             inbox=self._inbox.read(),
             told=[
                 *told_to_duba(self._portals.duba),
                 *told_to_docxworld(self._portals.docxworld),
                 *told_to_digitale_gemeinde(municipality),
+                *told_to_altinn(altinn),
             ],
-            uploads=[*self._uploads.read(), *uploads_to_digitale_gemeinde(municipality)],
-            statuses=tuple(statuses_set(municipality)),
+            uploads=[
+                *self._uploads.read(),
+                *uploads_to_digitale_gemeinde(municipality),
+                *uploads_to_altinn(altinn),
+            ],
+            statuses=(*statuses_set(municipality), *moves_at_altinn(altinn)),
             refunds=refunds_made(municipality),
+            links=magic_links(self._portals.duba),
             events=tuple(self._events),
             dead_letters=self._count(self._outputs.dead_letter_queue_url),
             left_in_queues=self.left_in_queues() if anew else {},
@@ -163,13 +179,20 @@ class DemoStack:
             if event["source"] == FROM_US:
                 self._events.append(Published.of(event["detail-type"], event["detail"]))
             else:
-                self._repeat_once(event["detail"]["object"]["key"], body)
+                self._hold(event["detail"]["object"]["key"], body)
+        for key in [key for key in self._held if self._has_ended(key)]:
+            queue = self._deliver_queues[key.partition("/")[0]]
+            self._clients.sqs.send_message(QueueUrl=queue, MessageBody=self._held.pop(key))
 
-    def _repeat_once(self, key: str, body: str) -> None:
-        """Let the event of a drop come once more, where that is wanted."""
+    def _hold(self, key: str, body: str) -> None:
+        """Keep the event of a drop that is to come twice until the drop has ended: what comes while the drop is being
+        sent waits in its queue for minutes, in case the sender dies."""
         if key in self._repeat:
             self._repeat.discard(key)
-            self._clients.sqs.send_message(QueueUrl=self._deliver_queues[key.partition("/")[0]], MessageBody=body)
+            self._held[key] = body
+
+    def _has_ended(self, key: str) -> bool:
+        return any(each.key == f"receipts/{key}.json" and each.status in ENDED for each in self._events)
 
     def _messages(self) -> Iterator[str]:
         """Everything that lies in the listener's queue."""

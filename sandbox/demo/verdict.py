@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from sandbox.demo.observation import Observation, StoredObject, Told, Uploaded
+from sandbox.demo.observation import MagicLink, Observation, StoredObject, Told, Uploaded
 from sandbox.demo.scenario import End, ExpectedDocument, ExpectedDrop, Scenario
 
 DOCUMENT = "document.json"
 QUARANTINE, RECEIPTS = "quarantine", "receipts"
 NAME_BYTES = 200
+EXPIRY_TOLERANCE = timedelta(seconds=60)
 RECEIPT_STATUS = {End.DELIVERED: "DELIVERED", End.FAILED: "FAILED"}
 NOTHING, STORED, PARTLY, ON_ITS_WAY = "nothing yet", "stored", "partly stored", "on its way"
 
@@ -169,8 +171,8 @@ def _has_event(expected: ExpectedDocument, seen: Observation, kind: str) -> bool
     return (kind, expected.portal, expected.id) in seen.happened
 
 
-def _tellings(expected: ExpectedDocument, seen: Observation) -> list[Told]:
-    return [each for each in seen.told if (each.portal, each.id) == (expected.portal, expected.id)]
+def _tellings(expected: ExpectedDocument, seen: Observation) -> Sequence[Told]:
+    return seen.told_by_item.get((expected.portal, expected.id), ())
 
 
 def _name(key: str) -> str:
@@ -185,6 +187,7 @@ def judge_drop(expected: ExpectedDrop, seen: Observation) -> Finding:
     problems = (
         *_sent(expected, seen),
         *_status_set(expected, seen),
+        *_linked(expected, seen),
         *_told_of_end(expected, seen),
         *_receipt(expected, seen),
     )
@@ -205,7 +208,7 @@ def _sent(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
     wanted = 1 if expected.at_portal else 0
     if len(own) != wanted:
         yield f"the portal has it {len(own)} times, not {wanted}"
-    if any((each.target, each.file_name) != (expected.target, expected.label) for each in own):
+    if any((each.target, each.file_name) != (expected.target, expected.arriving.portal_name) for each in own):
         yield "it arrived at another target or under another name"
 
 
@@ -221,8 +224,36 @@ def _status_set(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
         yield f"the money went back {refunds} times, not once"
 
 
+def _linked(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
+    """DUBA gave one link for the job; the receipt has it, absolute and with its end, and no event has it."""
+    if expected.link_of is None:
+        return
+    links = [each for each in seen.links if each.job_id == expected.link_of]
+    if len(links) != 1:
+        yield f"the portal gave {len(links)} links, not one"
+        return
+    yield from _result_says(links[0], (_receipt_of(expected, seen) or {}).get("result"))
+    if any(links[0].token in each.text for each in seen.events):
+        yield "an event tells the link, which is a secret"
+
+
+def _result_says(link: MagicLink, result: object) -> Iterator[str]:
+    said = result if isinstance(result, dict) else {}
+    if said.get("magicLink") != link.url:
+        yield "the receipt does not have the portal's link"
+    if not _ends_with(link, said.get("expiresAt")):
+        yield "the receipt does not say when the link ends"
+
+
+def _ends_with(link: MagicLink, said: object) -> bool:
+    try:
+        return abs(datetime.fromisoformat(str(said)) - link.expires_at) <= EXPIRY_TOLERANCE
+    except (ValueError, TypeError):  # no instant, or one without an offset
+        return False
+
+
 def _uploads_of(expected: ExpectedDrop, seen: Observation) -> list[Uploaded]:
-    return [each for each in seen.uploads if each.content == expected.fingerprint]
+    return [each for each in seen.uploads if each.content == expected.arriving.content]
 
 
 def _told_of_end(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
@@ -280,6 +311,8 @@ def judge_whole(scenario: Scenario, seen: Observation) -> Iterator[str]:
     yield from (f"unexpected acknowledgement: {each.id}" for each in seen.told if (each.portal, each.id) not in known)
     yield from _unexpected_uploads(scenario.drops, seen)
     yield from _unexpected_statuses(scenario.drops, seen)
+    expected_links = {each.link_of for each in scenario.drops}
+    yield from (f"unexpected link for {each.job_id}" for each in seen.links if each.job_id not in expected_links)
     if seen.dead_letters:
         yield f"{seen.dead_letters} messages in the dead-letter queue"
     yield from (f"{count} messages are left in {name}" for name, count in seen.left_in_queues.items() if count)
@@ -294,7 +327,7 @@ def _unexpected_keys(scenario: Scenario, seen: Observation) -> set[str]:
 
 def _unexpected_uploads(drops: Sequence[ExpectedDrop], seen: Observation) -> Iterator[str]:
     surplus = Counter(each.content for each in seen.uploads)
-    surplus.subtract(Counter(each.fingerprint for each in drops if each.at_portal))
+    surplus.subtract(Counter(each.arriving.content for each in drops if each.at_portal))
     for each in seen.uploads:
         if surplus[each.content] > 0:
             yield f"unexpected upload at {each.portal}: {each.file_name}"

@@ -10,22 +10,25 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import boto3
 from aiohttp import web
 from mypy_boto3_secretsmanager import SecretsManagerClient
 
+from sandbox.portals.altinn import READ, WRITE, File, Login, SimulatedAltinn, Task, new_key_pair
 from sandbox.portals.digitale_gemeinde import DEFAULT_FIELDS, FileShape, FormField, Options, SimulatedDigitaleGemeinde
 from sandbox.portals.docxworld import Account, Download, Script, SimulatedDocxworld, Step, Target, UploadOptions
 from sandbox.portals.duba import SimulatedDuba
 from sandbox.portals.server import CONTROL_PREFIX, serve
 
-KLINIKUM, DRUCKSTRASSE, STADT = "klinikum", "druckstrasse", "stadt"
+KLINIKUM, DRUCKSTRASSE, STADT, ETAT = "klinikum", "druckstrasse", "stadt", "etat"
 DUBA_LOGIN = ("amtsbote", "ein-Passwort-fuer-DUBA")
 USER_LOGIN = ("amtsbote@klinikum.example", "ein-Passwort-fuer-docxworld")
 CLIENT_LOGIN = ("druckstrasse-client", "ein-Geheimnis-fuer-docxworld")
 TENANT_ID, TENANT_KEY = 17, "ein-Schluessel-fuer-die-Stadt"
+ALTINN_CLIENT, ALTINN_KEY = "amtsbote-etat", "etat-1"
 ROLES = frozenset({"ROLE_CUSTOMER_UPLOADER", "ROLE_CUSTOMER_DOWNLOADER_RESULTS", "ROLE_CUSTOMER_DOWNLOADER_REPORTS"})
 SCOPES = ("tower/customer-uploader", "tower/customer-downloader-results", "tower/customer-downloader-reports")
 
@@ -34,6 +37,7 @@ MOST_PER_PAGE = 20
 EXAMPLE_MESSAGES = 5
 EXAMPLE_DOWNLOADS = 4
 EXAMPLE_FORMS = 3
+EXAMPLE_INSTANCES = 3
 
 WAITING = "WAITING_APPROVAL"
 APPROVED: Script = (Step(0, "UPLOADED"), Step(0, WAITING), Step(1.5, "APPROVED"), Step(0.5, "TRANSFERRED"))
@@ -80,6 +84,11 @@ class FormKind:
 
 
 FORMS = (FormKind("Wohnsitzbestätigung"), FormKind("Hundesteuer"))
+
+APP = "org/app"
+BEING_FILLED_IN, HANDED_IN, IN_WORK = "Task_1", "Task_2", "Task_3"
+TASKS = (Task(BEING_FILLED_IN, "Utfylling"), Task(HANDED_IN, "Innsendt"), Task(IN_WORK, "Behandling"))
+"""The process of Altinn's app: what is handed in is fetched, and what is in work gets its answer and ends."""
 
 
 class ExampleDocxworld(SimulatedDocxworld):
@@ -150,6 +159,8 @@ class Portals:
     digitale_gemeinde: SimulatedDigitaleGemeinde
     targets: Mapping[str, Target]
     forms: Mapping[str, str]
+    altinn: SimulatedAltinn
+    altinn_login: Login
 
     def addresses(self) -> dict[str, dict[str, str]]:
         """Where each portal answers, as `up --json` prints it."""
@@ -161,6 +172,13 @@ class Portals:
                 "tokenUrl": self.docxworld.token_url,
             },
             "digitale-gemeinde": {"baseUrl": self.digitale_gemeinde.base_url},
+            "altinn": {
+                "baseUrl": self.altinn.base_url,
+                "storageUrl": self.altinn.storage_url,
+                "appsUrl": self.altinn.apps_url,
+                "tokenUrl": self.altinn.token_url,
+                "exchangeUrl": self.altinn.exchange_url,
+            },
         }
 
 
@@ -173,9 +191,12 @@ def open_portals(running: ExitStack) -> Portals:
     _add_accounts(docxworld, targets)
     municipality = SimulatedDigitaleGemeinde(TENANT_KEY, TENANT_ID, options=Options(file_shape=FileShape.LIST))
     forms = {kind.name: municipality.add_form(kind.name, kind.fields) for kind in FORMS}
-    for portal in (duba, docxworld, municipality):
+    altinn = SimulatedAltinn(dialect="v1")
+    altinn.add_app(APP, tasks=TASKS)
+    login = _add_altinn_login(altinn)
+    for portal in (duba, docxworld, municipality, altinn):
         running.enter_context(serve(portal))
-    return Portals(duba, docxworld, municipality, targets, forms)
+    return Portals(duba, docxworld, municipality, targets, forms, altinn, login)
 
 
 def start_all(aws: Embedded, running: ExitStack) -> dict[str, dict[str, str]]:
@@ -188,17 +209,22 @@ def start_all(aws: Embedded, running: ExitStack) -> dict[str, dict[str, str]]:
 
 def how_to_add(addresses: Mapping[str, Mapping[str, str]]) -> str:
     """What to type to give the running portals more, for people."""
-    duba, docxworld, municipality = (addresses[name]["baseUrl"] for name in ("duba", "docxworld", "digitale-gemeinde"))
+    names = ("duba", "docxworld", "digitale-gemeinde", "altinn")
+    duba, docxworld, municipality, altinn = (addresses[name]["baseUrl"] for name in names)
     return "\n".join(
         (
             "More for the inbox:",
             f"  curl -d '{{}}' -H 'Content-Type: application/json' {duba}{CONTROL_PREFIX}/messages",
             f'  curl -d \'{{"fileName": "Ergebnis.pdf"}}\' {docxworld}{CONTROL_PREFIX}/downloads',
             f"  curl -d '{{}}' -H 'Content-Type: application/json' {municipality}{CONTROL_PREFIX}/documents",
+            f'  curl -d \'{{"task": "{HANDED_IN}"}}\' {altinn}{CONTROL_PREFIX}/instances',
             f"For the outbox: docxworld/{KLINIKUM}/<{'|'.join(_abbreviations(KLINIKUM))}>/<file name>,",
             f"                docxworld/{DRUCKSTRASSE}/<{'|'.join(_abbreviations(DRUCKSTRASSE))}>/<file name>",
             f"                digitale-gemeinde/{STADT}/<formId>/<documentId>/<{_file_fields()}>/<file name>,",
-            f"                digitale-gemeinde/{STADT}/<formId>/<documentId>/status.json",
+            f"                digitale-gemeinde/{STADT}/<formId>/<documentId>/status.json,",
+            f"                altinn/{ETAT}/{APP}/<partyId>/<instanceGuid>/attachment/<file name>,",
+            f"                altinn/{ETAT}/{APP}/<name>.instance.json,",
+            f"                duba/{KLINIKUM}/BetreuungAnregung/<name>.json",
             f"Faults: POST <portal>{CONTROL_PREFIX}/faults, what is there: GET <portal>{CONTROL_PREFIX}/state",
         )
     )
@@ -216,6 +242,7 @@ def secrets(portals: Portals) -> dict[str, dict[str, Any]]:
             portals.docxworld, DRUCKSTRASSE, _client_auth(portals.docxworld)
         ),
         f"amtsbote/digitale-gemeinde/{STADT}": municipality_secret(portals.digitale_gemeinde),
+        f"amtsbote/altinn/{ETAT}": altinn_secret(portals.altinn, portals.altinn_login),
     }
 
 
@@ -237,6 +264,26 @@ def duba_secret(duba: SimulatedDuba) -> dict[str, Any]:
 def municipality_secret(municipality: SimulatedDigitaleGemeinde) -> dict[str, Any]:
     """The secret of a Digitale-Gemeinde connection, everything that has a default left at it."""
     return {"baseUrl": municipality.base_url, "apiKey": TENANT_KEY, "tenantId": TENANT_ID}
+
+
+def altinn_secret(altinn: SimulatedAltinn, login: Login) -> dict[str, Any]:
+    """The secret of an Altinn connection that fetches what is handed in."""
+    return {
+        "storageUrl": altinn.storage_url,
+        "appsUrl": altinn.apps_url,
+        "apps": [APP],
+        "currentTask": HANDED_IN,
+        "auth": {
+            "kind": "maskinporten",
+            "clientId": login.client_id,
+            "keyId": login.key_id,
+            "privateKey": login.private_key,
+            "scopes": list(login.scopes),
+            "tokenUrl": altinn.token_url,
+            "audience": altinn.audience,
+            "exchangeUrl": altinn.exchange_url,
+        },
+    }
 
 
 def downloader_client(connection: str) -> str:
@@ -298,6 +345,18 @@ def _add_accounts(docxworld: SimulatedDocxworld, targets: Mapping[str, Target]) 
     )
 
 
+def _add_altinn_login(altinn: SimulatedAltinn) -> Login:
+    private, public = _key_pair()
+    altinn.add_client(ALTINN_CLIENT, APP.partition("/")[0], (READ, WRITE), {ALTINN_KEY: public})
+    return Login(ALTINN_CLIENT, ALTINN_KEY, private, (READ, WRITE))
+
+
+@cache
+def _key_pair() -> tuple[str, str]:
+    """One key for this process, because making a new one takes long."""
+    return new_key_pair()
+
+
 def _abbreviations(connection: str) -> list[str]:
     return [kind.abbreviation for kind in TARGETS if kind.connection == connection]
 
@@ -319,3 +378,8 @@ def _add_examples(portals: Portals) -> None:
         file = (f"Ausweis {number + 1}.pdf", example_pdf(f"Ausweis {number + 1}"), "application/pdf")
         form_id = list(portals.forms.values())[number % len(portals.forms)]
         portals.digitale_gemeinde.add_document(form_id, {"name": f"Muster {number + 1}"}, {"beilage": [file]})
+    for number in range(1, EXAMPLE_INSTANCES + 1):
+        name = f"Søknad {number}.pdf"
+        portals.altinn.add_instance(
+            APP, files=[File("attachment", name, "application/pdf", example_pdf(name))], task=HANDED_IN
+        )

@@ -10,6 +10,7 @@ import pytest
 import requests
 from moto import mock_aws
 
+from amtsbote.portals.altinn.connection import AltinnSecret
 from amtsbote.portals.digitale_gemeinde.connection import DigitaleGemeindeSecret
 from amtsbote.portals.docxworld.connection import DocxworldSecret
 from amtsbote.portals.duba.connection import DubaSecret
@@ -55,18 +56,20 @@ def test_every_secret_is_one_that_the_product_takes(portals: Portals) -> None:
         "duba": DubaSecret,
         "docxworld": DocxworldSecret,
         "digitale-gemeinde": DigitaleGemeindeSecret,
+        "altinn": AltinnSecret,
     }
     for name, body in secrets(portals).items():
         _, portal, connection = name.split("/")
         models[portal].model_validate(json.loads(json.dumps(body)))
-        assert connection in ("klinikum", "druckstrasse", "stadt")
+        assert connection in ("klinikum", "druckstrasse", "stadt", "etat")
 
 
-def test_both_logins_of_docxworld_are_shown(portals: Portals) -> None:
+def test_every_kind_of_login_is_shown(portals: Portals) -> None:
     kinds = {name: body["auth"]["kind"] for name, body in secrets(portals).items() if "auth" in body}
     assert kinds == {
         "amtsbote/docxworld/klinikum": "user-password",
         "amtsbote/docxworld/druckstrasse": "client-credentials",
+        "amtsbote/altinn/etat": "maskinporten",
     }
 
 
@@ -79,10 +82,13 @@ def test_starting_all_creates_the_secrets_and_tells_the_addresses(running: ExitS
         "amtsbote/docxworld/klinikum",
         "amtsbote/docxworld/druckstrasse",
         "amtsbote/digitale-gemeinde/stadt",
+        "amtsbote/altinn/etat",
     }
     assert created["amtsbote/duba/klinikum"]["baseUrl"] == addresses["duba"]["baseUrl"]
     state = requests.get(f"{addresses['docxworld']['baseUrl']}/_sandbox/state", timeout=SECONDS).json()
     assert state["downloads"] > 0
+    state = requests.get(f"{addresses['altinn']['baseUrl']}/_sandbox/state", timeout=SECONDS).json()
+    assert state["instances"] > 0
 
 
 def test_connecting_again_points_the_secrets_at_the_new_portals(running: ExitStack) -> None:
@@ -101,16 +107,24 @@ def test_the_portals_stop_with_what_they_were_started_with() -> None:
         requests.get(f"{address}/_sandbox/state", timeout=SECONDS)
 
 
-def test_a_message_a_download_and_a_form_can_be_added_as_the_help_says(portals: Portals) -> None:
+def test_a_message_a_download_a_form_and_an_instance_can_be_added_as_the_help_says(portals: Portals) -> None:
     addresses = portals.addresses()
     help_text = how_to_add(addresses)
-    for portal, what in (("duba", "messages"), ("docxworld", "downloads"), ("digitale-gemeinde", "documents")):
+    for portal, what in (
+        ("duba", "messages"),
+        ("docxworld", "downloads"),
+        ("digitale-gemeinde", "documents"),
+        ("altinn", "instances"),
+    ):
         url = f"{addresses[portal]['baseUrl']}/_sandbox/{what}"
         assert url in help_text
-        assert requests.post(url, json={}, timeout=SECONDS).status_code == 201
+        body = {"task": "Task_2"} if portal == "altinn" else {}
+        assert requests.post(url, json=body, timeout=SECONDS).status_code == 201
+        assert f"-d '{json.dumps(body)}'" in help_text or portal == "docxworld"
     assert portals.duba.listed_ids() == [1]
     assert [each.file_name for each in portals.docxworld.downloads.downloads.values()] == ["Ergebnis.pdf"]
     assert [each.status for each in portals.digitale_gemeinde.documents.values()] == ["Neu"]
+    assert portals.altinn.state()["instances"] == 1
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"target": "GIBTSNICHT"}', '{"contentBase64": 7}'])

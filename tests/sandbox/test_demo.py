@@ -27,11 +27,15 @@ from sandbox.demo.observation import (
     Published,
     StoredObject,
     UploadReader,
+    magic_links,
+    moves_at_altinn,
     refunds_made,
     statuses_set,
+    told_to_altinn,
     told_to_digitale_gemeinde,
     told_to_docxworld,
     told_to_duba,
+    uploads_to_altinn,
     uploads_to_digitale_gemeinde,
 )
 from sandbox.demo.run import Moment, Run
@@ -46,10 +50,16 @@ from sandbox.demo.scenario import (
     Scenario,
     seed,
 )
-from sandbox.demo.verdict import Verdict, judge
+from sandbox.demo.verdict import Finding, Verdict, judge
 from sandbox.embedded import EmbeddedAws, EmbeddedAwsError
+from sandbox.portals.altinn import File, Instance
+from sandbox.portals.altinn.bodies import Part
 from sandbox.portals.catalog import (
+    APP,
     DUBA_LOGIN,
+    ETAT,
+    HANDED_IN,
+    IN_WORK,
     KLINIKUM,
     STADT,
     USER_LOGIN,
@@ -62,6 +72,7 @@ from sandbox.portals.catalog import (
 from tests.flows.world import INBOX, REGION, World
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
+PDF = "application/pdf"
 NO_ZIP = example_pdf("kein ZIP")
 
 
@@ -92,14 +103,17 @@ class Played:
 
     def observe(self) -> Observation:
         """Look from outside, as the demo does."""
-        municipality = self.portals.digitale_gemeinde
+        municipality, altinn = self.portals.digitale_gemeinde, self.portals.altinn
         to_docxworld = told_to_docxworld(self.portals.docxworld)
+        to_municipality = told_to_digitale_gemeinde(municipality)
+        uploads = UploadReader(self.portals.docxworld).read()
         return Observation(
             inbox=InboxReader(self.world.client("s3"), INBOX).read(),
-            told=[*told_to_duba(self.portals.duba), *to_docxworld, *told_to_digitale_gemeinde(municipality)],
-            uploads=[*UploadReader(self.portals.docxworld).read(), *uploads_to_digitale_gemeinde(municipality)],
-            statuses=list(statuses_set(municipality)),
+            told=[*told_to_duba(self.portals.duba), *to_docxworld, *to_municipality, *told_to_altinn(altinn)],
+            uploads=[*uploads, *uploads_to_digitale_gemeinde(municipality), *uploads_to_altinn(altinn)],
+            statuses=[*statuses_set(municipality), *moves_at_altinn(altinn)],
             refunds=refunds_made(municipality),
+            links=magic_links(self.portals.duba),
             events=[Published.of(kind, detail) for kind, detail in self.world.events()],
         )
 
@@ -246,6 +260,71 @@ def office(portals: Portals) -> Played:
     return Played(portals, world, Scenario((document,), dropped))
 
 
+@pytest.fixture
+def agency(portals: Portals) -> Played:
+    """Provide an instance that was fetched, an infected one, a decision that ended a process, and a new instance."""
+    altinn = portals.altinn
+    files = [File("model", None, "application/xml", b"<skjema/>"), File("attachment", "Kart.pdf", PDF, b"%PDF kart")]
+    fetched = altinn.add_instance(APP, 50_001, files, task=HANDED_IN)
+    infected = altinn.add_instance(APP, 50_002, [files[1]._replace(scan_result="Infected")], task=HANDED_IN)
+    more = tuple(
+        ExpectedFile(Fingerprint.of(content), name)
+        for content, name in ((b"<skjema/>", None), (b"%PDF kart", "Kart.pdf"))
+    )
+    documents = (
+        ExpectedDocument("altinn", ETAT, fetched.id, "S", record_of(portals, fetched), more=more),
+        ExpectedDocument("altinn", ETAT, infected.id, "V", record_of(portals, infected), End.QUARANTINED),
+    )
+    world = connected(World("altinn"), portals)
+    altinn.clock = world.clock
+    world.settle(rounds=2)
+    in_work = altinn.add_instance(APP, 50_003, files[:1], task=IN_WORK)
+    drops = (
+        ExpectedDrop(
+            f"altinn/{ETAT}/{APP}/{in_work.id}/attachment/Vedtak.pdf",
+            example_pdf("vedtak"),
+            target=f"{in_work.id}/attachment",
+        ),
+        new_instance("Ny.txt", 60_009),
+    )
+    dropped = tuple(drop(world, each) for each in drops)
+    world.drain()
+    return Played(portals, world, Scenario(documents, dropped))
+
+
+def record_of(portals: Portals, instance: Instance) -> Fingerprint:
+    """Return how the portal answers an instance."""
+    record = portals.altinn.storage.wire.instance(instance)
+    return Fingerprint.of(json.dumps(record, ensure_ascii=False).encode())
+
+
+def new_instance(file_name: str, party: int) -> ExpectedDrop:
+    """Return the drop of a template with one file."""
+    file = {"dataType": "attachment", "contentType": "text/plain", "fileName": file_name, "text": "ny"}
+    body = {"instance": {"instanceOwner": {"partyId": str(party)}}, "data": [file]}
+    return ExpectedDrop(
+        f"altinn/{ETAT}/{APP}/sak.instance.json",
+        json.dumps(body).encode(),
+        target=f"{APP}/{party}",
+        arrives=ExpectedFile(Fingerprint.of(b"ny"), file_name),
+    )
+
+
+@pytest.fixture
+def clerk(portals: Portals) -> Played:
+    """Provide form data that became a magic link, and form data that was refused."""
+    world = connected(World("duba"), portals)
+    portals.duba.clock = world.clock
+    key = f"duba/{KLINIKUM}/BetreuungAnregung/fall-{{}}.json"
+    drops = (
+        ExpectedDrop(key.format(1), b'{"jobId": "job-1"}', at_portal=False, portal_id="job-1", link_of="job-1"),
+        ExpectedDrop(key.format(2), b'{"jobId": 2}', End.FAILED, "FORM_DATA_INVALID", at_portal=False),
+    )
+    dropped = tuple(drop(world, each) for each in drops)
+    world.drain()
+    return Played(portals, world, Scenario((), dropped))
+
+
 # --- what is right ---------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +347,20 @@ def test_forms_results_and_a_refund_that_went_as_they_should_are_right(office: P
     verdict = office.verdict()
     assert [each.problems for each in (*verdict.documents, *verdict.drops)] == [()] * 3
     assert [each.reached for each in verdict.drops] == [End.DELIVERED, End.DELIVERED]
+    assert verdict.ok
+
+
+def test_instances_and_decisions_that_went_as_they_should_are_right(agency: Played) -> None:
+    verdict = agency.verdict()
+    assert [each.problems for each in (*verdict.documents, *verdict.drops)] == [()] * 4
+    assert [each.reached for each in verdict.documents] == [End.ACKNOWLEDGED, End.QUARANTINED]
+    assert verdict.ok
+
+
+def test_a_magic_link_that_only_the_receipt_tells_is_right(clerk: Played) -> None:
+    verdict = clerk.verdict()
+    assert [each.problems for each in verdict.drops] == [(), ()]
+    assert [each.reached for each in verdict.drops] == [End.DELIVERED, End.FAILED]
     assert verdict.ok
 
 
@@ -462,6 +555,68 @@ def test_a_status_that_was_never_set_is_noticed(office: Played) -> None:
     assert "the money went back 0 times, not once" in verdict.drops[1].problems
 
 
+def test_an_infected_instance_that_was_completed_is_noticed(agency: Played) -> None:
+    infected = agency.portals.altinn.instance(agency.scenario.documents[1].id)
+    agency.portals.altinn.world.complete(infected, infected.app.org)
+    assert agency.wrongs() == {"it was acknowledged although it should not be"}
+
+
+def test_an_instance_that_was_never_completed_is_noticed(agency: Played) -> None:
+    agency.portals.altinn.instance(agency.scenario.documents[0].id).confirmations.clear()
+    assert agency.wrongs() == {"the portal was not told that we have it"}
+
+
+def test_a_process_that_was_moved_on_unasked_is_noticed(agency: Played) -> None:
+    instance = agency.portals.altinn.instance(agency.scenario.drops[0].key.split("/", 4)[4].rsplit("/", 2)[0])
+    agency.portals.altinn.world.advance(instance, "EndEvent_1")
+    assert agency.wrongs() == {f"unexpected status at altinn: EndEvent_1 of {instance.id}"}
+
+
+def test_a_process_that_was_not_moved_on_is_noticed(agency: Played) -> None:
+    moved = replace(agency.scenario.drops[0], portal_id="50003/-", sets="EndEvent_1")
+    verdict = judge(Scenario(agency.scenario.documents, (moved, agency.scenario.drops[1])), agency.observe())
+    assert verdict.drops[0].problems == ("the portal was told the status EndEvent_1 0 times, not once",)
+
+
+def test_an_instance_that_was_created_twice_is_noticed(agency: Played) -> None:
+    world, created = agency.portals.altinn.world, agency.portals.altinn.created_instances()[0]
+    part = Part("attachment", "Ny.txt", "text/plain", b"ny")
+    world.instantiate(created.app, {"instanceOwner": {"partyId": str(created.party_id)}}, [part])
+    wrongs = {"the portal has it 2 times, not 1", "unexpected upload at altinn: Ny.txt"}
+    assert agency.wrongs() == wrongs
+
+
+def test_a_link_in_an_event_is_noticed(clerk: Played) -> None:
+    seen = clerk.observe()
+    told = replace(seen.events[0], text=f'{{"id": "{seen.links[0].url}"}}')
+    problems = judge(clerk.scenario, replace(seen, events=[told, *seen.events[1:]])).drops[0].problems
+    assert problems == ("an event tells the link, which is a secret",)
+
+
+def test_a_second_link_and_one_for_refused_form_data_are_noticed(clerk: Played) -> None:
+    seen = clerk.observe()
+    strange = replace(seen.links[0], job_id="2")
+    verdict = judge(clerk.scenario, replace(seen, links=[*seen.links, *seen.links, strange]))
+    assert verdict.drops[0].problems == ("the portal gave 2 links, not one",)
+    assert verdict.problems == ("unexpected link for 2",)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"magicLink": "/mtl/relative"}, "the receipt does not have the portal's link"),
+        ({"expiresAt": "2020-01-01T00:00:00Z"}, "the receipt does not say when the link ends"),
+        ({"expiresAt": None}, "the receipt does not say when the link ends"),
+        ({"expiresAt": "2026-02-19T14:30:00"}, "the receipt does not say when the link ends"),
+    ],
+)
+def test_a_receipt_without_a_usable_link_is_noticed(clerk: Played, change: dict[str, Any], problem: str) -> None:
+    key = clerk.scenario.drops[0].key
+    receipt = clerk.world.receipt(key)
+    clerk.put(f"receipts/{key}.json", json.dumps(receipt | {"result": receipt["result"] | change}).encode())
+    assert clerk.wrongs() == {problem}
+
+
 # --- the scenario ----------------------------------------------------------------------------------------------------
 
 
@@ -474,6 +629,10 @@ def test_the_scenario_is_as_large_as_promised(portals: Portals) -> None:
     forms = [each for each in scenario.documents if each.portal == "digitale-gemeinde"]
     assert len([each for each in forms if each.end is End.ACKNOWLEDGED]) >= 120
     assert len([each for each in scenario.drops if each.refunds]) == 1
+    instances = [each for each in scenario.documents if each.portal == "altinn"]
+    assert len([each for each in instances if each.end is End.ACKNOWLEDGED]) >= 120
+    assert [each.story for each in instances if each.end is End.QUARANTINED] == ["a file is infected"]
+    assert len([each for each in scenario.drops if each.link_of]) == 1
     assert len(messages) >= 25
     assert len(downloads) >= 45
     assert kinds == {"RESULT", "REPORT"}
@@ -630,6 +789,33 @@ def test_each_document_and_drop_has_its_line_and_what_is_wrong_with_it(moment: M
         assert label in text
     assert "\x07" not in text
     assert "did not reach the end they should" in text
+
+
+def all_well(moment: Moment) -> Moment:
+    """Return a moment at whose end everything is as it should be."""
+    documents = tuple(Finding(each.end, ()) for each in moment.scenario.documents)
+    drops = tuple(Finding(each.end, ()) for each in moment.scenario.drops)
+    taken = tuple(float(number % 50) for number in range(len(documents) + len(drops)))
+    return replace(moment, verdict=Verdict(documents, drops, ()), seconds_taken=taken)
+
+
+def test_many_ordinary_ones_that_ended_well_share_a_line(moment: Moment) -> None:
+    told = shown(all_well(moment))
+    (instances,) = [line for line in told if "116 ordinary instances" in line]
+    assert instances.split()[0] == "✓" and "acknowledged" in instances and "49.0 s" in instances
+    assert len([line for line in told if "116 ordinary forms" in line]) == 1
+    assert len([line for line in told if line.startswith("✓ altinn/etat")]) == 8
+    assert len(told) < 140
+
+
+def test_an_ordinary_one_that_went_wrong_keeps_its_own_line(moment: Moment) -> None:
+    well = all_well(moment)
+    number = next(n for n, each in enumerate(well.scenario.documents) if each.label == "Søknad 007")
+    findings = list(well.verdict.documents)
+    findings[number] = Finding("stored", ("the portal was not told that we have it",))
+    told = shown(replace(well, verdict=replace(well.verdict, documents=tuple(findings))))
+    assert len([line for line in told if line.startswith("✗ altinn/etat") and "Søknad 007" in line]) == 1
+    assert [line for line in told if "115 ordinary instances" in line]
 
 
 def test_the_json_names_every_document_and_whether_all_is_well(moment: Moment) -> None:
