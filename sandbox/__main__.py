@@ -78,11 +78,11 @@ def _announce(aws: EmbeddedAws, outputs: StackOutputs, portals: Portals, *, as_j
     if as_json:
         print(json.dumps(_endpoints(aws, portals)), flush=True)
         return
-    print(f"AWS      {aws.endpoint}  ({aws.region}, keys {aws.access_key_id} / {aws.secret_access_key})")
-    print(f"inbox    s3://{outputs.inbox_bucket}")
-    print(f"outbox   s3://{outputs.outbox_bucket}")
+    print(f"AWS                {aws.endpoint}  ({aws.region}, keys {aws.access_key_id} / {aws.secret_access_key})")
+    print(f"inbox              s3://{outputs.inbox_bucket}")
+    print(f"outbox             s3://{outputs.outbox_bucket}")
     for name, portal in portals.items():
-        print(f"{name:<8} {portal['baseUrl']}")
+        print(f"{name:<18} {portal['baseUrl']}")
     if portals:
         from sandbox.portals.catalog import how_to_add
 
