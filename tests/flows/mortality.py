@@ -116,8 +116,12 @@ class MortalWorld(World):
 
     def due(self) -> list[str]:
         """Return the keys of the rows with work, whenever it is due."""
+        return [row["pk"]["S"] for row in self.rows() if "dueQueue" in row]
+
+    def rows(self, prefix: str = "") -> list[dict[str, Any]]:
+        """Return the ledger's rows whose key begins so, as DynamoDB has them."""
         pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=LEDGER)
-        return [row["pk"]["S"] for page in pages for row in page["Items"] if "dueQueue" in row]
+        return [row for page in pages for row in page["Items"] if row["pk"]["S"].startswith(prefix)]
 
 
 class _Overheard:

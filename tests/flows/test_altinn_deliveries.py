@@ -158,6 +158,16 @@ def test_a_second_version_and_the_same_again_are_deliveries_of_their_own(
     assert [each.content for each in altinn.uploads(instance)] == [LETTER, LETTER[::-1], LETTER]
 
 
+def test_a_version_that_was_lost_is_not_taken_for_another_one_as_long(either: ObservedAltinn, clock: Clock) -> None:
+    world = new_world(either, clock)
+    instance = either.submit(FORM)
+    either.fail(Kind.RESET, UPLOAD)
+    deliver(world, key_of(instance), LETTER)
+    deliver(world, key_of(instance), LETTER[::-1])
+    calm(world)
+    assert [each.content for each in either.uploads(instance)] == [LETTER[::-1], LETTER]
+
+
 def test_an_event_that_comes_twice_changes_nothing(altinn: ObservedAltinn, world: MortalWorld) -> None:
     instance = altinn.submit(FORM)
     for event in (deliver(world, key_of(instance), process_next="true"), deliver_template(world, OWNER)):

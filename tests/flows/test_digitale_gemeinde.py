@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 
+from amtsbote.portals.digitale_gemeinde.client import DigitaleGemeindeClient
 from sandbox.portals.digitale_gemeinde import (
     NEVER,
     FileShape,
@@ -246,6 +247,17 @@ def test_a_form_that_is_listed_twice_arrives_once(portal: SimulatedDigitaleGemei
     assert len(world.events_of("Document Received")) == 1
 
 
+def test_a_form_that_is_listed_twice_hides_none_of_the_next_page(
+    portal: SimulatedDigitaleGemeinde, world: MortalWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults: Any = DigitaleGemeindeClient.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "page_size", 2)
+    world.connect("stadt", secret_of(portal, acknowledge="never"))  # so that the list never gets shorter
+    ids = {submit(portal), submit(portal, listed_times=2), submit(portal)}
+    world.settle("poll")
+    assert world.received("stadt") == ids
+
+
 def test_a_form_that_appears_late_with_an_old_date_arrives(
     portal: SimulatedDigitaleGemeinde, world: MortalWorld
 ) -> None:
@@ -289,6 +301,18 @@ def test_an_acknowledgement_whose_answer_fails_counts_once(
     world.later(hours=1, rounds=2)
     assert is_safe_and_acknowledged(portal, world, id_)
     assert len(world.events_of("Document Acknowledged")) == 1
+
+
+@pytest.mark.parametrize("kind", [Kind.HTML_WITH_200, Kind.GARBAGE_JSON])
+def test_an_answer_that_is_no_apis_acknowledges_nothing(
+    portal: SimulatedDigitaleGemeinde, world: MortalWorld, kind: Kind
+) -> None:
+    id_ = submit(portal)
+    fail(portal, kind, UPDATE)
+    world.settle("poll", "acknowledge", rounds=1)
+    assert world.state("stadt", id_) == "STORED"
+    recover(world)
+    assert is_safe_and_acknowledged(portal, world, id_)
 
 
 @pytest.mark.parametrize("status", [DONE, REFUND])
@@ -937,3 +961,39 @@ def test_routes_header_and_status_names_are_settings(clock: Clock) -> None:
     wanted = [names[each] for each in ("processing", "done", "refund")]
     assert [status for status, _ in statuses(portal, id_)] == wanted
     assert (len(held(portal, id_)), portal.refunds(id_)) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", [Kind.HTML_WITH_200, Kind.GARBAGE_JSON])
+def test_an_answer_that_is_no_apis_delivers_no_file(
+    portal: SimulatedDigitaleGemeinde, world: MortalWorld, kind: Kind
+) -> None:
+    id_ = submit(portal, status=PROCESSING)
+    fail(portal, kind, UPLOAD)
+    key = key_of(portal, id_)
+    world.drop(key, LETTER)
+    world.drain()
+    assert world.receipt(key)["status"] == "IN_PROGRESS"
+    world.clock.forward(seconds=A_LONG_CALM.total_seconds())
+    world.drain()
+    assert world.receipt(key)["status"] == "DELIVERED"
+    assert [file.content for file in portal.uploads(id_, ANSWER_FIELD)] == [LETTER]
+
+
+@pytest.mark.parametrize("shape", [FileShape.OBJECT, FileShape.VALUE, FileShape.LIST])
+def test_a_file_that_a_newer_one_may_hide_is_not_sent_again(
+    portal: SimulatedDigitaleGemeinde, world: MortalWorld, shape: FileShape
+) -> None:
+    portal.options.file_shape = shape
+    id_ = submit(portal, status=PROCESSING)
+    key = key_of(portal, id_)
+    fail(portal, Kind.LOST_ANSWER, UPLOAD)
+    world.drop(key, LETTER)
+    world.drain()
+    world.drop(key, LETTER + b", neu")
+    world.drain()
+    world.clock.forward(seconds=A_LONG_CALM.total_seconds())
+    world.drain()
+    assert [file.content for file in portal.uploads(id_, ANSWER_FIELD)] == [LETTER, LETTER + b", neu"]
+    rows = world.rows(f"DROP#outbox/{key}")
+    failures = [row["failure"]["M"]["code"]["S"] for row in rows if "failure" in row]
+    assert failures == ([] if shape is FileShape.LIST else ["OUTCOME_UNKNOWN"])

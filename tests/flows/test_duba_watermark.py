@@ -195,3 +195,21 @@ class Unreadable(datetime):
     def strftime(self, format: str) -> str:
         """Return no moment."""
         return "vorgestern"
+
+
+def test_a_date_in_the_future_hides_nothing(duba: SimulatedDuba, duba_world: World) -> None:
+    duba.add_message(created_at=duba_world.clock() + timedelta(days=27_000))
+    poll(duba_world, duba)
+    poll(duba_world, duba)
+    letter = duba.add_message(created_at=duba_world.clock())
+    poll(duba_world, duba)
+    assert str(letter) in duba_world.received("klinikum")
+
+
+def test_a_date_before_all_time_stops_no_poll(duba: SimulatedDuba, duba_world: World) -> None:
+    duba.add_message(created_at=datetime.min.replace(tzinfo=duba_world.clock().tzinfo))
+    poll(duba_world, duba)
+    poll(duba_world, duba)
+    letter = duba.add_message(created_at=duba_world.clock())
+    assert poll(duba_world, duba) is None
+    assert str(letter) in duba_world.received("klinikum")

@@ -373,6 +373,12 @@ def test_a_document_that_is_not_there_is_not_processed(inbox: Inbox) -> None:
     assert not inbox.is_processed(PREFIX)
 
 
+def test_a_document_that_was_deleted_is_not_processed(s3: Any, bucket: str) -> None:
+    """S3 answers the tags of a delete marker with MethodNotAllowed; moto does not."""
+    client: Any = Refusing(s3, "get_object_tagging", "MethodNotAllowed")
+    assert not Inbox(client, bucket).is_processed(PREFIX)
+
+
 @pytest.mark.parametrize("method", ["head_object", "get_object", "get_object_tagging"])
 def test_a_bucket_that_may_not_be_read_is_never_taken_for_an_empty_one(s3: Any, bucket: str, method: str) -> None:
     client: Any = Refusing(s3, method, "AccessDenied")

@@ -7,6 +7,7 @@ its credentials, and the portal's way of saying what went wrong.
 import functools
 import ipaddress
 import json
+import math
 import random
 import socket
 import time
@@ -16,12 +17,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from amtsbote.deadline import Deadline
 from amtsbote.errors import AmtsboteError, Misconfigured, Reject, Retry
@@ -59,9 +60,22 @@ class Answer:
     def json(self) -> Any:
         """Return the parsed body; Retry when it is no JSON, as a portal in maintenance answers HTML with 200."""
         try:
-            return json.loads(self.body, parse_constant=_refuse_constant)
+            return json.loads(self.body, parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             raise Retry("PORTAL_ANSWERED_NO_JSON", f"{self.method} {self.path} answered {self.kind()}") from error
+
+    def believed(self) -> "Answer":
+        """Return the answer itself; Retry when it is no API's: a page for people, or JSON that is broken.
+
+        A portal in maintenance answers such things with 200, also to a call that changes something and whose answer
+        nobody needs to read.
+        """
+        content_type = self.headers.get("Content-Type", "").split(";")[0].strip().lower()
+        if content_type == "text/html":
+            raise Retry("PORTAL_ANSWERED_A_PAGE", f"{self.method} {self.path} answered {self.kind()}")
+        if self.body and content_type.endswith("json"):
+            self.json()
+        return self
 
     def kind(self) -> str:
         """Return a description of the body that is safe to log."""
@@ -224,7 +238,10 @@ class PortalHttp:
         json_body: Any = None,
         body: Body = None,
     ) -> Answer:
-        """Return the 2xx answer to a request; every other one is raised as an error that says what now."""
+        """Return the 2xx answer to a request; every other one is raised as an error that says what now.
+
+        Whether an answer to a changing call is the portal's at all is looked at here, because nobody may read it.
+        """
         extra = dict(headers or {})
         if json_body is not None:
             body = json.dumps(json_body, ensure_ascii=False).encode()
@@ -234,7 +251,11 @@ class PortalHttp:
             answer = self._call(method, path, query, extra, body)
         if not answer.ok:
             raise self.error_of(answer)
-        return answer
+        return answer if method in IDEMPOTENT_READS else answer.believed()
+
+    def log_in(self) -> None:
+        """Have the credentials ready, so that the next call fails for reasons of its own only."""
+        self._login.headers()
 
     def _call(self, method: str, path: str, query: Query, extra: Mapping[str, str], body: Body) -> Answer:
         headers = {**extra, **self._login.headers()}
@@ -288,6 +309,17 @@ def error_of_status(answer: Answer) -> AmtsboteError:
     return Reject("PORTAL_REFUSED", said)
 
 
+def was_never_sent(error: Retry) -> bool:
+    """Return whether not even a connection came about; the Transport hides the cause and keeps it as the context."""
+    cause = error.__context__
+    if isinstance(cause, requests.ConnectTimeout):
+        return True
+    reason = (
+        getattr(cause.args[0], "reason", None) if isinstance(cause, requests.ConnectionError) and cause.args else None
+    )
+    return isinstance(reason, NewConnectionError)
+
+
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the wait that a Retry-After header asks for, a day at most; None where it asks for none."""
     value = headers.get("Retry-After", "").strip()
@@ -296,7 +328,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | No
     try:
         asked = (parsedate_to_datetime(value) - now).total_seconds()
         return min(max(0.0, asked), RETRY_AFTER_AT_MOST_SECONDS)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -322,8 +354,14 @@ def _at_most(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _refuse_constant(name: str) -> None:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    """Return the number; what is too large for one would become Infinity, which is no JSON when it is stored."""
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(text)
 
 
 def _content_length(response: requests.Response) -> int | None:

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from amtsbote.errors import Quarantine, Retry
 from amtsbote.keys import document_key, quarantine_key, safe_name
 from amtsbote.portals.protocols import IncomingFile
-from amtsbote.storage import JSON_TYPE, MISSING, TAKEN, code_of, exists, get_or_none, json_text, put_once
+from amtsbote.storage import JSON_TYPE, MARKED_DELETED, MISSING, TAKEN, code_of, exists, get_or_none, json_text, put_once
 from amtsbote.times import written
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Inbox:
         try:
             answer = self._client.get_object_tagging(Bucket=self._bucket, Key=document_key(prefix))
         except ClientError as error:
-            if code_of(error) in MISSING:
+            if code_of(error) in MISSING | MARKED_DELETED:
                 return False
             raise
         return PROCESSED_TAG in [(tag["Key"], tag["Value"]) for tag in answer["TagSet"]]

@@ -17,9 +17,16 @@ ITEM_ID_BYTES = 300
 KEY_BYTES = 1024  # what S3 takes
 FALLBACK_NAME = "file"
 SECRET_ROOT = "amtsbote"  # noqa: S105 - a name
+ADMINISTRATOR_ROOT = "amtsbote-admin"
 
 DROP_RULES = {
-    "docxworld": ("docxworld/<connection>/<target>/<file name>",),
+    "docxworld": (
+        "docxworld/<connection>/<target>/<file name>",
+        "docxworld/<connection>/<target>/<file name>.cancel.json",
+        "docxworld/<connection>/approvals/<task id>/decision.json",
+        "docxworld/<connection>/approvals/<task id>/file.pdf",
+        "docxworld/<connection>/drafts/<target>/<file name>",
+    ),
     "altinn": (
         "altinn/<connection>/<org>/<app>/<partyId>/<instanceGuid>/<dataType>/<file name>",
         "altinn/<connection>/<org>/<app>/<name>.instance.json",
@@ -32,13 +39,20 @@ DROP_RULES = {
 }
 """What may be dropped, by portal: `<…>` stands for a part of the key without a slash. The error texts show it."""
 
-RESERVED = re.compile(r"docxworld/[^/]+/((approvals|drafts)/.*|[^/]+/.*\.cancel\.json)")
-"""Keys that mean something else than a file to deliver, and are not delivered."""
+RESERVED = re.compile(
+    r"docxworld/[^/]+/((approvals|drafts)/[^/]*|[^/]+/(\.cancel\.json|[^/]*(\.cancel\.json){2}))", re.DOTALL
+)
+"""Keys that look like a file for a target and are none: a part is missing, or a cancellation would be cancelled."""
 
 
 def secret_prefix(portal: str) -> str:
     """Return what the names of all secrets of a portal begin with."""
     return f"{SECRET_ROOT}/{portal}/"
+
+
+def administrator_secret(portal: str, connection: str) -> str:
+    """Return the name of the secret with the login that rotates a connection's own."""
+    return f"{ADMINISTRATOR_ROOT}/{portal}/{connection}"
 
 
 def item_prefix(portal: str, connection: str, id_: str) -> str:
@@ -61,10 +75,14 @@ def receipt_key(outbox_key: str) -> str:
     return f"receipts/{outbox_key}.json"
 
 
+HOSTILE_ID = re.compile(r"id-[0-9a-f]{64}")  # how a hostile id is written
+
+
 def safe_id(id_: str) -> str:
     """Return an item id that cannot climb out of its place in the bucket; ordinary ids are left as they are."""
     safe = "/".join(quote(part, safe=" @:+=,~-._", errors="surrogatepass") for part in id_.split("/"))
-    hostile = len(safe) > ITEM_ID_BYTES or any(part in ("", ".", "..") for part in safe.split("/"))
+    climbs = any(part in ("", ".", "..") for part in safe.split("/"))
+    hostile = climbs or len(safe) > ITEM_ID_BYTES or HOSTILE_ID.fullmatch(safe)  # no two ids have one place
     return f"id-{sha256(id_.encode('utf-8', 'surrogatepass')).hexdigest()}" if hostile else safe
 
 
@@ -77,12 +95,16 @@ def safe_name(name: str, taken: Collection[str] = ()) -> str:
     kept = "".join(char for char in last if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
     short = _shortened(unicodedata.normalize("NFC", kept).strip(), FILE_NAME_BYTES)
     base = FALLBACK_NAME if all(char == "." or char.isspace() for char in short) else short  # such a name climbs: ".."
-    used = {other.casefold() for other in (*taken, DOCUMENT)}
+    used = {_caseless(other) for other in (*taken, DOCUMENT)}
     candidate, number = base, 1
-    while candidate.casefold() in used:
+    while _caseless(candidate) in used:
         number += 1
         candidate = _numbered(base, number)
     return candidate
+
+
+def _caseless(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
 
 
 def _encodable(name: str) -> str:
@@ -138,7 +160,7 @@ def _mistake(key: str) -> str:
     if not CONNECTION_NAME.fullmatch(rest.partition("/")[0]):
         return "the key's second part is no connection name (a-z, 0-9 and -, at most 40)"
     if RESERVED.fullmatch(key):
-        return f"the key fits no rule of {portal}, where approvals, drafts and .cancel.json are not supported yet"
+        return f"the key fits no rule of {portal}, where approvals, drafts and .cancel.json have a meaning of their own"
     return f"the key fits no rule of {portal}"
 
 

@@ -1,7 +1,7 @@
 """The outbox: one version of a dropped object, and how its bytes are read."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from botocore.exceptions import ClientError
@@ -10,10 +10,11 @@ from amtsbote.errors import Reject, Retry
 from amtsbote.keys import DropAddress, drop_reference
 from amtsbote.messages import DropRequest
 from amtsbote.portals.protocols import Drop
-from amtsbote.storage import MISSING, code_of
+from amtsbote.storage import MARKED_DELETED, MISSING, code_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 UNNAMED_VERSION = "null"
 SKIP_BYTES = 1024 * 1024
@@ -48,11 +49,14 @@ class Outbox:
         try:
             head = self._client.head_object(Bucket=version.bucket, Key=version.key, VersionId=version.version_id)
         except ClientError as error:
-            if code_of(error) in MISSING | {"405", "MethodNotAllowed"}:  # the latter: the version is a delete marker
+            if code_of(error) in MISSING | MARKED_DELETED:
                 raise Reject(
                     "OBJECT_VANISHED", "the object was deleted before it could be delivered; drop it again"
                 ) from error
             raise
+        return self._drop_of(version, address, head)
+
+    def _drop_of(self, version: Version, address: DropAddress, head: "HeadObjectOutputTypeDef") -> Drop:
         return Drop(
             key=version.key,
             version_id=version.version_id,
@@ -62,7 +66,22 @@ class Outbox:
             metadata={name.lower(): value for name, value in head.get("Metadata", {}).items()},
             reference=drop_reference(version.bucket, version.key, version.version_id),
             read=lambda start, length: self._read(version, start, length),
+            bucket=version.bucket,
+            modified=head.get("LastModified"),
+            beside=lambda name: self._beside(version, address, name),
         )
+
+    def _beside(self, version: Version, address: DropAddress, name: str) -> Drop | None:
+        """Return the newest version of the object of that name beside a drop, None where there is none."""
+        key = f"{version.key.rpartition('/')[0]}/{name}"
+        try:
+            head = self._client.head_object(Bucket=version.bucket, Key=key)
+        except ClientError as error:
+            if code_of(error) in MISSING:
+                return None
+            raise
+        found = Version(version.bucket, key, head.get("VersionId", UNNAMED_VERSION), version.sequence)
+        return self._drop_of(found, replace(address, path=(*address.path[:-1], name)), head)
 
     def _read(self, version: Version, start: int, length: int) -> BinaryIO:
         try:

@@ -28,10 +28,22 @@ class ConnectionStatus:
         return self.failures == 0
 
 
+def asks_since(status: ConnectionStatus, overlap: timedelta) -> datetime | None:
+    """Return from when on a poll asks for what is new (UTC), None where it asks for everything."""
+    try:
+        return None if status.watermark is None else status.watermark - overlap
+    except OverflowError:  # a portal's date in the year 1
+        return None
+
+
 def polled(status: ConnectionStatus, watermark: datetime | None, now: datetime, *, whole: bool) -> ConnectionStatus:
-    """Return the status after a successful poll; `whole` says that it asked without a watermark."""
+    """Return the status after a successful poll; `whole` says that it asked without a watermark.
+
+    A watermark in the future would hide what comes until then: one wrong date at the portal is enough to have it.
+    """
     reconciled = now if whole else status.reconciled_at
-    return recovered(replace(status, watermark=watermark, polled_at=now, reconciled_at=reconciled))
+    known = None if watermark is None else min(watermark, now)
+    return recovered(replace(status, watermark=known, polled_at=now, reconciled_at=reconciled))
 
 
 def recovered(status: ConnectionStatus) -> ConnectionStatus:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 JSON_TYPE = "application/json"
 MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "NoSuchUpload"})
+MARKED_DELETED = frozenset({"405", "MethodNotAllowed"})
+"""What S3 answers where the version asked for is a delete marker."""
 TAKEN = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 
 

@@ -23,6 +23,7 @@ from .events_api import EventsApi
 from .identity import READ, WRITE, Identities, Login, new_key_pair, unauthorized
 from .instants import parsed
 from .records import MAIN_VERSION, SCAN_RESULTS, CloudEvent, Confirmation, Element, File, Instance, Issue, Upload
+from .search import DEFAULT_SIZE
 from .storage import StorageProposal, StorageV1
 from .wire import ProposalWire, Wire
 from .world import Lock, World
@@ -38,12 +39,13 @@ class SimulatedAltinn(SimulatedPortal):
     """Altinn below one base URL: Maskinporten, the exchange, Storage, the apps, and events.
 
     `dialect` says which pages are spoken: "v1" what runs today, "proposal" the early proposal. What one of them does
-    not have is a 404 there. Contents that clients upload are held in memory.
+    not have is a 404 there. Contents that clients upload are held in memory. A page of a query has `page_size`
+    instances where the client does not ask for another number.
     """
 
     name: ClassVar[str] = "altinn"
 
-    def __init__(self, *, dialect: str = V1, clock: Clock = utc_now) -> None:
+    def __init__(self, *, dialect: str = V1, page_size: int = DEFAULT_SIZE, clock: Clock = utc_now) -> None:
         if dialect not in (V1, PROPOSAL):
             raise ValueError(f"{dialect} is no dialect")
         super().__init__(clock=clock)
@@ -52,6 +54,7 @@ class SimulatedAltinn(SimulatedPortal):
         self.identities = Identities(self._now, lambda: self.audience)
         self.world = world = World(self._now, wire.issues)
         self.storage = StorageV1(world, wire) if dialect == V1 else StorageProposal(world, wire)
+        self.storage.page_size = page_size
         self.events = EventsApi(world, wire)
         self._app_api = AppApiV1(world, wire) if dialect == V1 else AppApiProposal(world, wire)
 

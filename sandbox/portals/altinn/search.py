@@ -62,9 +62,9 @@ def owned(query: MultiMapping[str], org: str) -> list[Test]:
     return [lambda i: i.app.org == org, lambda i: app_id is None or i.app.id == app_id]
 
 
-def page_size(query: MultiMapping[str]) -> int:
-    """`size`, 100 when it is not asked for."""
-    size = query.get("size", str(DEFAULT_SIZE))
+def page_size(query: MultiMapping[str], default: int) -> int:
+    """`size`, or the portal's own when it is not asked for."""
+    size = query.get("size", str(default))
     if not size.isdecimal() or int(size) == 0:
         raise bad_request("size must be a positive integer")
     return int(size)
@@ -104,13 +104,19 @@ PARAMETERS = frozenset(
 )  # fmt: skip
 
 
-def search(instances: Iterable[Instance], query: MultiMapping[str], headers: Mapping[str, str], org: str) -> Page:
+def search(
+    instances: Iterable[Instance],
+    query: MultiMapping[str],
+    headers: Mapping[str, str],
+    org: str,
+    default_size: int = DEFAULT_SIZE,
+) -> Page:
     """One page of what matches. There is a next page exactly when this one is full, so the last may be empty."""
     check_known(query, PARAMETERS)
     tests = [*owned(query, org), *_plain_tests(query), *_date_tests(query), *_flag_tests(query)]
     tests += [*_confirmation_tests(query, org), *_version_tests(query), *_owner_tests(headers)]
     found = [each for each in instances if all(test(each) for test in tests)]
-    size, ascending = page_size(query), _is_ascending(query)
+    size, ascending = page_size(query, default_size), _is_ascending(query)
     page = _ordered(_after(found, query.get("continuationToken"), ascending), ascending)[:size]
     full = len(page) == size
     return Page(page, f"{ticks(page[-1].last_changed)};{page[-1].number}" if full else None, len(found))
@@ -247,7 +253,9 @@ PROPOSAL_PARAMETERS = frozenset(
 )
 
 
-def search_proposal(instances: Iterable[Instance], query: MultiMapping[str], org: str) -> Page:
+def search_proposal(
+    instances: Iterable[Instance], query: MultiMapping[str], org: str, default_size: int = DEFAULT_SIZE
+) -> Page:
     """One page of what matches, in the order of creation. There is a next page exactly when something is left."""
     check_known(query, PROPOSAL_PARAMETERS)
     labels = set(query.getall("appOwner.label", []))
@@ -255,7 +263,7 @@ def search_proposal(instances: Iterable[Instance], query: MultiMapping[str], org
     found = [each for each in instances if labels <= set(each.labels) and all(test(each) for test in tests)]
     start = _proposal_start(query.get("continuationToken"))
     rest = [each for each in sorted(found, key=lambda each: each.number) if each.number > start]
-    page = rest[: page_size(query)]
+    page = rest[: page_size(query, default_size)]
     token = _proposal_token(page[-1].number) if len(page) < len(rest) else None
     return Page(page, token, len(found))
 

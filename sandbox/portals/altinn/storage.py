@@ -21,6 +21,7 @@ from .instants import parsed
 from .records import Element, Instance, InstanceEvent
 from .search import (
     COMPARISONS,
+    DEFAULT_SIZE,
     Page,
     check_known,
     flag,
@@ -37,10 +38,11 @@ APP_EVENT_PARAMETERS = ("created", "process.currentTask")
 
 class Storage:
     """The calls that both dialects have. `next_host` set: `next` links lead there instead of back here.
-    `after_page` is called after each page of a query, with the lock held."""
+    `after_page` is called after each page of a query, with the lock held. A page has `page_size` instances."""
 
     def __init__(self, world: World, wire: Wire) -> None:
         self.world, self.wire = world, wire
+        self.page_size = DEFAULT_SIZE
         self.next_host: str | None = None
         self.after_page: Callable[[], None] | None = None
 
@@ -75,7 +77,7 @@ class Storage:
         return answer
 
     def _search(self, call: Call) -> Page:
-        return search(self.world.instances.values(), call.query, call.request.headers, call.org)
+        return search(self.world.instances.values(), call.query, call.request.headers, call.org, self.page_size)
 
     def _page(self, call: Call, page: Page) -> dict[str, Any]:
         elements = flag(call.query.get("includeDataElements", "true"), "includeDataElements")
@@ -234,7 +236,7 @@ class StorageProposal(Storage):
         ]
 
     def _search(self, call: Call) -> Page:
-        return search_proposal(self.world.instances.values(), call.query, call.org)
+        return search_proposal(self.world.instances.values(), call.query, call.org, self.page_size)
 
     def _page(self, call: Call, page: Page) -> dict[str, Any]:
         document = {"totalHits": page.total, **super()._page(call, page)}

@@ -30,7 +30,7 @@ from amtsbote.observability import count, log, seconds
 from amtsbote.portals.portal import AcknowledgePolicy, Connection
 from amtsbote.portals.protocols import Finding
 from amtsbote.services import Services
-from amtsbote.status import polled
+from amtsbote.status import asks_since, polled
 from amtsbote.verbs.accounts import for_connection, left_alone, source_of
 
 WRITERS = 8  # ledger writes side by side
@@ -56,8 +56,7 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
     source = source_of(services, connection, deadline)
     if source is None or left_alone(services, status, task):
         return Polled()
-    whole = task.task is Task.RECONCILE or status.watermark is None
-    since = None if whole or status.watermark is None else status.watermark - services.settings.overlap
+    since = None if task.task is Task.RECONCILE else asks_since(status, services.settings.overlap)
     listed = list(source.discover(since))
     findings = {finding.id: finding for finding in listed if finding.wanted}
     known = services.ledger.items(connection.portal, connection.name, list(findings))
@@ -72,7 +71,7 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
     watermark = watermark_after(status.watermark, created, settled)
     _tell_proofs(listed, connection, services)
     services.ledger.change_status(
-        report_recovery(services, status), lambda each: polled(each, watermark, services.clock(), whole=whole)
+        report_recovery(services, status), lambda each: polled(each, watermark, services.clock(), whole=since is None)
     )
     return _logged(Polled(len(findings), len(fresh), queued), connection, task)
 

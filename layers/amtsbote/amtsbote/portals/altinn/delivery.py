@@ -3,24 +3,23 @@
 The portal cannot tell a repeat, so nothing is sent again blindly:
 
 - A file: what the instance held before is written down first. After a lost answer, an equal file (data type, name,
-  size) that was not there before is the one that was sent, and is adopted.
+  size, and then its bytes) that was not there before is the one that was sent, and is adopted.
 - `process/next`: the task that is to be left is written down first. If the process is elsewhere later, it has moved.
 - A new instance cannot even be looked up. It is asked for once; after a lost answer only a person can tell.
 """
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
-import requests
-from urllib3.exceptions import NewConnectionError
-
 from amtsbote.errors import AmtsboteError, OutOfTime, Reject, Retry, Unavailable
+from amtsbote.http import was_never_sent
 from amtsbote.portals.altinn.client import AltinnClient
 from amtsbote.portals.altinn.connection import AltinnSecret, Dialect
-from amtsbote.portals.altinn.content import Content
+from amtsbote.portals.altinn.content import Content, StreamedBody
 from amtsbote.portals.altinn.errors import Undone
 from amtsbote.portals.altinn.models import Instance, InstanceId, Process, id_of
 from amtsbote.portals.altinn.templates import SUFFIX, new_instance
@@ -104,9 +103,9 @@ class AltinnDestination:
         found = self._instance(app_id, instance)
         held = _equal_files(found, data_type, drop)
         before = journal.state.setdefault(HELD, held)
-        arrived = [id_ for id_ in held if id_ not in before]
-        if arrived:
-            return arrived[0]
+        arrived = next((id_ for id_ in held if id_ not in before and self._is_drop(instance, id_, drop)), None)
+        if arrived is not None:
+            return arrived
         journal.save()
         self._tools.transport.deadline.check()
         missing = f"the app has no data type {data_type[:60]!r}, or the instance has just gone"
@@ -115,6 +114,18 @@ class AltinnDestination:
         if created.element_id is None:
             raise Retry("PORTAL_ANSWER_UNREADABLE", "Altinn took the file and did not say under which id")
         return created.element_id
+
+    def _is_drop(self, instance: InstanceId, element_id: str, drop: Drop) -> bool:
+        """Return whether a file has the bytes of the drop: another version of its key may be as long.
+
+        True also for one that the portal does not hand out, as it may do before a virus scan.
+        """
+        try:
+            with self._client.storage.open_data(instance, element_id) as answer:
+                there = _digest(answer.chunks)
+        except Unavailable:
+            return True
+        return there == _digest(StreamedBody(_content(drop), self._tools.transport.deadline.check))
 
     def _instance(self, app_id: str, instance_id: InstanceId) -> Instance:
         with _named("the portal has no such instance, or no longer; check partyId and instanceGuid", "read it"):
@@ -176,18 +187,7 @@ class AltinnDestination:
 
 def nothing_happened(error: AmtsboteError) -> bool:
     """Return whether a failed call certainly changed nothing: it was refused, or never left this machine."""
-    return not isinstance(error, Retry) or isinstance(error, Undone) or _was_never_sent(error)
-
-
-def _was_never_sent(error: Retry) -> bool:
-    """Return whether not even a connection came about; the Transport hides the cause and keeps it as the context."""
-    cause = error.__context__
-    if isinstance(cause, requests.ConnectTimeout):
-        return True
-    reason = (
-        getattr(cause.args[0], "reason", None) if isinstance(cause, requests.ConnectionError) and cause.args else None
-    )
-    return isinstance(reason, NewConnectionError)
+    return not isinstance(error, Retry) or isinstance(error, Undone) or was_never_sent(error)
 
 
 def _unknown_outcome() -> Reject:
@@ -259,6 +259,13 @@ def _place(process: Process) -> list[str | int | None] | None:
 def _action(process: Process) -> str | None:
     task = process.current_task
     return None if task is None else ACTIONS.get(task.altinn_task_type or "")
+
+
+def _digest(chunks: Iterable[bytes]) -> bytes:
+    digest = sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.digest()
 
 
 def _normal(name: str) -> str:

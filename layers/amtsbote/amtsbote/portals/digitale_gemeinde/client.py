@@ -125,8 +125,9 @@ class DigitaleGemeindeClient:
     ) -> Iterator[FoundForm]:
         """Yield the documents that match, page after page, each once.
 
-        Change none of them before the last one has come: a list by status shrinks under who changes statuses. Retry
-        where the portal does not come to an end.
+        Change none of them before the last one has come: a list by status shrinks under who changes statuses. A
+        document may be listed twice, so the end is where as many different ones have come as there are, or where
+        nothing new comes any more. Retry where the portal does not come to an end.
         """
         known: set[tuple[str, str | None]] = set()
         received = 0
@@ -136,10 +137,10 @@ class DigitaleGemeindeClient:
             known.update((form.document_id, form.form_id) for form in page.forms)
             yield from {(form.document_id, form.form_id): form for form in fresh}.values()
             received += page.rows
-            if not page.rows or (page.total is not None and received >= page.total):
+            if not page.rows or (page.total is not None and len(known) >= page.total):
                 return
-            if not fresh and page.total is None:  # a portal that answers its last page to any higher number
-                return
+            if not fresh and (page.total is None or received >= page.total):
+                return  # some portals answer their last page to any higher number
             if not fresh:
                 raise Retry("PORTAL_PAGING_BROKEN", f"page {number} of the search brought nothing that was not known")
         raise Retry("PORTAL_PAGING_BROKEN", f"the search has not ended after {PAGE_LIMIT} pages")

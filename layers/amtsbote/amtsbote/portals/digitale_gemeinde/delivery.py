@@ -2,7 +2,8 @@
 
 The portal cannot tell a repeat, so it is looked at before anything is sent again:
 
-- A file whose upload was tried before is looked for in the details first.
+- A file whose upload was tried before is looked for in the details first. Where the field shows one file only, and now
+  another one than before, it may hide ours beneath: the outcome is then unknown, and nobody but a person sends again.
 - A refund moves money. It is asked for once: that is written down before, and after a lost answer only the status in
   the portal counts. Where that does not show the refund, nobody but a person may ask again.
 """
@@ -31,6 +32,7 @@ COMPLETE = "complete"
 LISTED_AT_MOST = 20
 
 HELD = "held"  # journal: how many such files the field held before the upload was tried
+SHOWN = "shown"  # journal: a digest of what the field showed before the upload was tried
 UPLOADED = "uploaded"
 REFUND_ASKED = "refundAsked"
 NOTHING_DONE = frozenset({"LOGIN_REFUSED", "LOGIN_UNAVAILABLE"})  # the call itself was not carried out
@@ -80,8 +82,10 @@ class DigitaleGemeindeDestination:
         """Send the file, unless an earlier try has brought it there: then the field holds one more than before it."""
         there = _copies(field, drop)
         if there <= journal.state.get(HELD, there):
+            _refuse_hidden(field, journal)
             self._tools.transport.deadline.check()
             journal.state.setdefault(HELD, there)
+            journal.state.setdefault(SHOWN, _shown(field))
             journal.save()
             with _named("the field does not take the file, or routes.upload is wrong"), _in_one_go():
                 self._client.upload(form_id, document_id, field.id, _to_send(drop))
@@ -184,6 +188,23 @@ def _copies(field: Field, drop: Drop) -> int:
     name = unicodedata.normalize("NFC", drop.file_name)
     held = [file for file in field.holds if unicodedata.normalize("NFC", file.name) == name]
     return sum(_may_be(file, drop) for file in held)
+
+
+def _refuse_hidden(field: Field, journal: Journal) -> None:
+    """Refuse to send again what may lie beneath the one file that the field shows."""
+    shown = _shown(field)
+    if field.holds and not field.shows_all and journal.state.get(SHOWN, shown) != shown:
+        said = "the upload's answer was lost, and the field shows another file since, which may hide it"
+        raise Reject("OUTCOME_UNKNOWN", f"{said}; look there whether it arrived before you drop it again")
+
+
+def _shown(field: Field) -> str:
+    """Return a digest of the files that the field shows, by their names and contents."""
+    digest = hashlib.sha256()
+    for file in field.holds:
+        content = _digest(file.inline.chunks()) if file.inline else None
+        digest.update(repr((file.name, content)).encode())
+    return digest.hexdigest()
 
 
 def _may_be(file: HeldFile, drop: Drop) -> bool:

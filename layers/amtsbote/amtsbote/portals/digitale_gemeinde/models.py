@@ -234,13 +234,17 @@ class HeldFile:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a form: its inline files, and all that it holds, as far as the portal names them."""
+    """One field of a form: its inline files, and what it holds as far as the portal names it.
+
+    `shows_all` is True where the files come as a list; otherwise an older file may be hidden by a newer one.
+    """
 
     id: str
     name: str | None
     is_file_field: bool
     files: tuple[InlineFile, ...]
     holds: tuple[HeldFile, ...] = field(repr=False)
+    shows_all: bool = False
 
     @classmethod
     def read(cls, record: Record, number: int) -> Self:
@@ -254,7 +258,8 @@ class Field:
         if not files and value and value[:5].lower() == "data:":
             files = [_file(field_id, {}, value)]
         is_file_field = FILE_DATATYPE in str(said.get("datatype")).lower() or bool(entries) or bool(files)
-        return cls(field_id, name, is_file_field, tuple(files), tuple(_held(field_id, entries, value)))
+        held = tuple(_held(field_id, entries, value))
+        return cls(field_id, name, is_file_field, tuple(files), held, isinstance(said.get(INLINE_FILE), list))
 
 
 def _entries_in(value: str | None) -> tuple[list[dict[str, Any]], str | None]:
