@@ -35,7 +35,7 @@ class Cloud:
 
     def definition(self, verb: str, portal: str) -> Function:
         """Return what the template says of a function."""
-        return next(each for each in self.stack.functions() if (each.verb, each.portal) == (verb, portal))
+        return next(each for each in self.stack.all_functions() if (each.verb, each.portal) == (verb, portal))
 
     def function(self, verb: str, portal: str) -> HostedFunction:
         """Return the running function of a verb and a portal, the same at each call."""

@@ -116,7 +116,7 @@ def test_the_sample_of_a_drop_for_no_portal_gets_its_receipt(cloud: Cloud) -> No
     assert (receipt["status"], receipt["error"]["code"]) == ("FAILED", "KEY_FITS_NO_RULE")
 
 
-@pytest.mark.parametrize("function", stack().functions(), ids=lambda function: function.name)
+@pytest.mark.parametrize("function", stack().all_functions(), ids=lambda function: function.name)
 def test_the_package_knows_each_variable_that_the_template_sets(function: Function) -> None:
     own = {name for name in function.environment if name.startswith("AMTSBOTE_")}
     assert own <= {f"AMTSBOTE_{name.upper()}" for name in Settings.model_fields}

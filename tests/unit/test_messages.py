@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from amtsbote.messages import ConnectionTask, DropRequest, FetchRequest, Message, Task, Tick
 from amtsbote.queues import Attempt, Queue, each_record
+from amtsbote.rotation import RotationRequest, Step
 from tests.unit.support import NOW
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -25,6 +26,8 @@ MODELS: dict[str, type[Message]] = {
     "track": ConnectionTask,
 }
 
+ROTATE = "rotate"  # which Secrets Manager sends, and no queue
+
 
 def records(name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8"))["Records"]
@@ -36,7 +39,12 @@ def requests(name: str) -> list[Any]:
 
 
 def test_there_is_a_model_for_each_sample() -> None:
-    assert {path.stem for path in EVENTS.glob("*.json")} == set(MODELS)
+    assert {path.stem for path in EVENTS.glob("*.json")} == set(MODELS) | {ROTATE}
+
+
+def test_the_sample_of_a_rotation_is_read() -> None:
+    request = RotationRequest.model_validate_json((EVENTS / f"{ROTATE}.json").read_text(encoding="utf-8"))
+    assert request.step is Step.CREATE
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from amtsbote.errors import AmtsboteError, Misconfigured, Reject, Retry
 from amtsbote.keys import CONNECTION_NAME, secret_prefix
 from amtsbote.observability import log
-from amtsbote.portals.portal import Connection, Portal
+from amtsbote.portals.portal import Connection, Portal, SecretPart
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
@@ -92,15 +92,19 @@ class Connections:
         return body.decode(errors="replace") if isinstance(body, bytes) else str(body)
 
     def _validated(self, name: str, body: str) -> Any:
-        secret = f"{secret_prefix(self._portal.name)}{name}"
-        try:
-            content = json.loads(body)
-        except (ValueError, RecursionError):
-            raise Misconfigured("SECRET_INVALID", f"the secret {secret} is no JSON") from None
-        try:
-            return self._portal.secret.model_validate(content)
-        except ValidationError as error:
-            raise Misconfigured("SECRET_INVALID", f"the secret {secret}: {_complaints(error)}") from None
+        return validated(self._portal.secret, f"{secret_prefix(self._portal.name)}{name}", body)
+
+
+def validated(model: type[SecretPart], secret: str, body: str) -> Any:
+    """Return the body of a secret as its model; Misconfigured, naming the field and never a value, when it is wrong."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Misconfigured("SECRET_INVALID", f"the secret {secret} is no JSON") from None
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise Misconfigured("SECRET_INVALID", f"the secret {secret}: {_complaints(error)}") from None
 
 
 def _complaints(error: ValidationError) -> str:

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PREFIX = "AMTSBOTE_"
 Needed = Annotated[str, Field(min_length=1)]  # by every function
@@ -19,18 +19,26 @@ class Settings(BaseModel):
     portal: Needed
     ledger_table: Needed
     event_bus: Needed
-    queue_url: Needed
+    queue_url: str = ""
     inbox_bucket: str = ""
     outbox_bucket: str = ""
     poll_queue_url: str = ""
     fetch_queue_url: str = ""
     acknowledge_queue_url: str = ""
     track_queue_url: str = ""
+    vault_key: str = ""
     lease_seconds: int = 0
     tries: int = 1
     workers: int = 10  # records side by side: a fetch mostly waits for the portal
     overlap_hours: int = 48
     allow_loopback: bool = False
+    settle_seconds: int | None = None  # of a rotation; the function that rotates is the only one without a queue
+
+    @model_validator(mode="after")
+    def _has_a_queue_or_rotates(self) -> Self:
+        if not self.queue_url and self.settle_seconds is None:
+            raise ValueError("queue_url is missing")
+        return self
 
     @property
     def overlap(self) -> timedelta:

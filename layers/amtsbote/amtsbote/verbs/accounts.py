@@ -28,8 +28,10 @@ def for_connection(
     No error leaves here: one that concerns the connection marks it, and only it; what may pass is left to the
     schedule, which comes again anyway.
     """
+    used: Connection | None = None
     try:
-        return work(services.connections.get(task.connection, changed_at=task.changed_at))
+        used = services.connections.get(task.connection, changed_at=task.changed_at)
+        return work(used)
     except UnknownConnection as gone:
         log.info("connection switched off", extra={"connection": task.connection, **describe(gone)})
     except Retry as retry:
@@ -39,7 +41,10 @@ def for_connection(
         )
         count("TaskDeferred")
     except AmtsboteError as error:
-        report_failure(services, task.connection, error)
+        if used is None or services.connections.is_current(used):
+            report_failure(services, task.connection, error)
+        else:  # it was made with a secret that has been replaced since, as a rotation does
+            log.info("left to the new secret", extra={"connection": task.connection, **describe(error)})
     return nothing
 
 
