@@ -21,7 +21,7 @@ from sandbox.portals.altinn import READ, WRITE, File, Login, SimulatedAltinn, Ta
 from sandbox.portals.digitale_gemeinde import DEFAULT_FIELDS, FileShape, FormField, Options, SimulatedDigitaleGemeinde
 from sandbox.portals.docxworld import Account, Download, Script, SimulatedDocxworld, Step, Target, UploadOptions
 from sandbox.portals.duba import SimulatedDuba
-from sandbox.portals.server import CONTROL_PREFIX, serve
+from sandbox.portals.server import CONTROL_PREFIX, SimulatedPortal, serve
 
 KLINIKUM, DRUCKSTRASSE, STADT, ETAT = "klinikum", "druckstrasse", "stadt", "etat"
 DUBA_LOGIN = ("amtsbote", "ein-Passwort-fuer-DUBA")
@@ -30,6 +30,7 @@ CLIENT_LOGIN = ("druckstrasse-client", "ein-Geheimnis-fuer-docxworld")
 TENANT_ID, TENANT_KEY = 17, "ein-Schluessel-fuer-die-Stadt"
 ALTINN_CLIENT, ALTINN_KEY = "amtsbote-etat", "etat-1"
 ROLES = frozenset({"ROLE_CUSTOMER_UPLOADER", "ROLE_CUSTOMER_DOWNLOADER_RESULTS", "ROLE_CUSTOMER_DOWNLOADER_REPORTS"})
+APPROVER = "ROLE_CUSTOMER_APPROVER"
 SCOPES = ("tower/customer-uploader", "tower/customer-downloader-results", "tower/customer-downloader-reports")
 
 CHUNKED_FROM_BYTES = 10_000_000
@@ -42,6 +43,7 @@ EXAMPLE_INSTANCES = 3
 WAITING = "WAITING_APPROVAL"
 APPROVED: Script = (Step(0, "UPLOADED"), Step(0, WAITING), Step(1.5, "APPROVED"), Step(0.5, "TRANSFERRED"))
 REJECTED: Script = (Step(0, "UPLOADED"), Step(0, WAITING), Step(1.5, "REJECTED", message="Briefkopf veraltet"))
+HELD: Script = (Step(0, "UPLOADED"), Step(0, WAITING), Step(0.5, "TRANSFERRED"))
 NOT_TRANSFERRED: Script = (Step(0, "UPLOADED"), Step(1, "TRANSFER_FAILED"))
 
 
@@ -71,6 +73,8 @@ TARGETS = (
     TargetKind(KLINIKUM, "Freigabepflichtig", "FREIGABE", APPROVED),
     TargetKind(KLINIKUM, "Wird abgelehnt", "ABLEHNUNG", REJECTED),
     TargetKind(KLINIKUM, "Gestört", "STOERUNG", NOT_TRANSFERRED),
+    TargetKind(KLINIKUM, "Wartet auf Entscheidung", "ENTSCHEID", HELD),
+    TargetKind(KLINIKUM, "Wartet auf Rückruf", "RUECKRUF", HELD),
     TargetKind(DRUCKSTRASSE, "Massendruck", "MASSE"),
 )
 
@@ -162,6 +166,10 @@ class Portals:
     altinn: SimulatedAltinn
     altinn_login: Login
 
+    def all(self) -> tuple[SimulatedPortal, ...]:
+        """Every portal."""
+        return self.duba, self.docxworld, self.digitale_gemeinde, self.altinn
+
     def addresses(self) -> dict[str, dict[str, str]]:
         """Where each portal answers, as `up --json` prints it."""
         return {
@@ -183,7 +191,15 @@ class Portals:
 
 
 def open_portals(running: ExitStack) -> Portals:
-    """Serve all portals, with their accounts and targets and without any document, until `running` is closed."""
+    """Serve all portals, as `prepare_portals` makes them, until `running` is closed."""
+    portals = prepare_portals(running)
+    for portal in portals.all():
+        running.enter_context(serve(portal))
+    return portals
+
+
+def prepare_portals(running: ExitStack) -> Portals:
+    """Make all portals, with their accounts and targets, without any document and not served yet."""
     duba = SimulatedDuba(*DUBA_LOGIN)
     docxworld = ExampleDocxworld(options=UploadOptions(chunk_threshold_bytes=CHUNKED_FROM_BYTES))
     running.callback(docxworld.close)
@@ -194,8 +210,6 @@ def open_portals(running: ExitStack) -> Portals:
     altinn = SimulatedAltinn(dialect="v1")
     altinn.add_app(APP, tasks=TASKS)
     login = _add_altinn_login(altinn)
-    for portal in (duba, docxworld, municipality, altinn):
-        running.enter_context(serve(portal))
     return Portals(duba, docxworld, municipality, targets, forms, altinn, login)
 
 
@@ -219,7 +233,10 @@ def how_to_add(addresses: Mapping[str, Mapping[str, str]]) -> str:
             f"  curl -d '{{}}' -H 'Content-Type: application/json' {municipality}{CONTROL_PREFIX}/documents",
             f'  curl -d \'{{"task": "{HANDED_IN}"}}\' {altinn}{CONTROL_PREFIX}/instances',
             f"For the outbox: docxworld/{KLINIKUM}/<{'|'.join(_abbreviations(KLINIKUM))}>/<file name>,",
-            f"                docxworld/{DRUCKSTRASSE}/<{'|'.join(_abbreviations(DRUCKSTRASSE))}>/<file name>",
+            f"                docxworld/{DRUCKSTRASSE}/<{'|'.join(_abbreviations(DRUCKSTRASSE))}>/<file name>,",
+            f"                docxworld/{KLINIKUM}/ENTSCHEID/<file name>.cancel.json,",
+            f"                docxworld/{KLINIKUM}/approvals/<task id>/decision.json,",
+            f"                docxworld/{DRUCKSTRASSE}/drafts/<target>/<file name>, with the metadata download-type,",
             f"                digitale-gemeinde/{STADT}/<formId>/<documentId>/<{_file_fields()}>/<file name>,",
             f"                digitale-gemeinde/{STADT}/<formId>/<documentId>/status.json,",
             f"                altinn/{ETAT}/{APP}/<partyId>/<instanceGuid>/attachment/<file name>,",
@@ -340,7 +357,7 @@ def _add_accounts(docxworld: SimulatedDocxworld, targets: Mapping[str, Target]) 
         return {targets[abbreviation].id for abbreviation in _abbreviations(connection)}
 
     return (
-        docxworld.add_user(*USER_LOGIN, roles=set(ROLES), targets=own(KLINIKUM)),
+        docxworld.add_user(*USER_LOGIN, roles={*ROLES, APPROVER}, targets=own(KLINIKUM)),
         docxworld.add_technical_access(*CLIENT_LOGIN, roles=set(ROLES), targets=own(DRUCKSTRASSE)),
     )
 

@@ -97,7 +97,7 @@ class StreamedResponse(web.StreamResponse):
 
     async def _send_body(self) -> None:
         left = self._size if self._allowed is None else self._allowed
-        async for chunk in _each(self._chunks):
+        async for chunk in each_chunk(self._chunks):
             await self.write(chunk[:left])
             left -= len(chunk)
             if left <= 0:
@@ -106,7 +106,7 @@ class StreamedResponse(web.StreamResponse):
             self.force_close()
 
 
-async def _each(chunks: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def each_chunk(chunks: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """The chunks, whichever way they come."""
     if isinstance(chunks, AsyncIterable):
         async for chunk in chunks:
@@ -146,6 +146,8 @@ class SimulatedPortal:
         self.lock = threading.RLock()
         self.base_url = ""
         """Where this portal is served, without a slash at the end; set by `serve`."""
+        self.middlewares: list[Any] = []
+        """Middlewares of aiohttp that see a request, and its answer, behind recording and faults."""
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """The portal's API."""
@@ -180,7 +182,7 @@ class SimulatedPortal:
 
     def application(self) -> web.Application:
         """The whole server: API, control routes and the middleware that records and applies faults."""
-        application = web.Application(middlewares=[_middleware(self)], client_max_size=NO_LIMIT)
+        application = web.Application(middlewares=[_middleware(self), *self.middlewares], client_max_size=NO_LIMIT)
         application.add_routes([*self.routes(), *_control_routes(self), *self.control_routes()])
         return application
 

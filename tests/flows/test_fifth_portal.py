@@ -343,7 +343,8 @@ def lines_with(name: str, text: str) -> int:
 def test_a_portal_whose_login_is_signed_gets_its_layer_from_the_portal_it_is_copied_from() -> None:
     before, layer = TEMPLATE.read_text(encoding="utf-8"), "Layers: [!Ref CryptographyLayer]"
     assert template().count(layer) == before.count(layer)
-    assert with_portal(before, NAME, like="altinn").count(layer) == 2 * before.count(layer)
+    of_others = 1  # docxworld's deliver encrypts
+    assert with_portal(before, NAME, like="altinn").count(layer) == 2 * before.count(layer) - of_others
 
 
 @pytest.mark.parametrize(("file", "text"), snippets("yaml"))

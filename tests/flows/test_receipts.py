@@ -213,8 +213,8 @@ def test_an_update_is_told_with_its_status_and_nothing_personal(
     (job,) = docxworld.jobs()
     common = {"portal": "docxworld", "connection": "klinikum", "id": job.id, "key": f"receipts/{key}.json"}
     assert docxworld_world.events_of("Delivery Updated") == [
-        {**common, "status": "IN_PROGRESS", "versionId": version},
-        {**common, "status": "DELIVERED", "versionId": version},
+        {**common, "status": "IN_PROGRESS", "versionId": version, "states": ["SCHEDULED", "UPLOADED"]},
+        {**common, "status": "DELIVERED", "versionId": version, "states": ["SCHEDULED", "UPLOADED", "TRANSFERRED"]},
     ]
 
 

@@ -20,6 +20,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sandbox.portals.docxworld import (
@@ -785,12 +786,54 @@ def test_a_data_key_is_wrapped_for_the_client(portal: SimulatedDocxworld, caller
     assert opened["headers"]["x-amz-meta-x-amz-unencrypted-content-length"] == "6"
 
 
-def test_the_key_stays_the_same_for_a_repeat_and_the_tag_is_expected(caller: Caller, target: Target) -> None:
+def under_its_key(opened: dict[str, Any], content: bytes) -> bytes:
+    """The content as the answer asks for it: encrypted, with the tag behind it."""
+    key, iv = (base64.b64decode(opened[name]) for name in ("b64DataKey", "b64Iv"))
+    return AESGCM(key).encrypt(iv, content, None)
+
+
+def test_the_key_stays_the_same_for_a_repeat_and_the_content_is_opened(
+    portal: SimulatedDocxworld, caller: Caller, target: Target
+) -> None:
     first, again = (opens(caller, target, b"letter", **encrypted()) for _ in range(2))
     assert (first["b64DataKey"], first["b64Iv"]) == (again["b64DataKey"], again["b64Iv"])
 
-    puts(again, b"letter" + bytes(16))
+    puts(again, under_its_key(again, b"letter"))
     assert states(caller, first["id"]) == ["SCHEDULED", "UPLOADED"]
+    assert portal.uploads.opened(first["id"]) == (hashlib.sha256(b"letter").hexdigest(), 6)
+    assert portal.storage.flags == []
+
+
+@pytest.mark.parametrize("content", [b"letter" + bytes(16), b"letter"])
+def test_what_does_not_open_is_not_transferred(
+    portal: SimulatedDocxworld, caller: Caller, target: Target, content: bytes
+) -> None:
+    opened = opens(caller, target, b"letter", **encrypted())
+    puts(opened, content)
+    assert states(caller, opened["id"])[-1] == "TRANSFER_FAILED"
+    assert any("does not open" in flag for flag in portal.storage.flags)
+
+
+def test_other_bytes_under_the_same_key_are_flagged(portal: SimulatedDocxworld, caller: Caller, target: Target) -> None:
+    opened = opens(
+        caller,
+        target,
+        fileSize=10 * MIB,
+        **{**encrypted(), "supportedUploadFeatures": ["MULTIPART", "CS_CONTENT_ENCRYPTION"]},
+    )
+    puts_parts(opened, b"\x01" * PART)
+    puts_parts(opened, b"\x01" * (PART + 1))
+    assert portal.storage.flags == []
+    puts_parts(opened, b"\x01" * PART + b"\x02")
+    assert any("one key and IV" in flag for flag in portal.storage.flags)
+
+
+def test_credentials_on_a_presigned_address_are_flagged(
+    portal: SimulatedDocxworld, caller: Caller, target: Target
+) -> None:
+    opened = opens(caller, target, b"letter")
+    fetch("PUT", opened["uploadUrls"][0], b"letter", {**opened["headers"], "Authorization": "Bearer x"})
+    assert any("credentials" in flag for flag in portal.storage.flags)
 
 
 def test_encryption_is_checked(portal: SimulatedDocxworld, caller: Caller, target: Target) -> None:
@@ -1252,6 +1295,7 @@ def test_a_draft_is_finalised_by_its_file(portal: SimulatedDocxworld, technical:
 def test_a_file_without_the_metadata_of_its_draft_is_an_error(
     portal: SimulatedDocxworld, technical: Caller, target: Target, headers: dict[str, str]
 ) -> None:
+    portal.downloads.draft_headers_signed = False
     draft = drafts(technical, target).json()
     assert fetch("PUT", draft["uploadUrl"], b"<xml/>", headers).status == 200
     assert [each.id for each in portal.drafts(Readiness.ERROR)] == [draft["id"]]
@@ -1260,13 +1304,21 @@ def test_a_file_without_the_metadata_of_its_draft_is_an_error(
     assert technical.acting_as(RESULTS).lists("/v1/downloads") == []
 
 
-def test_the_storage_can_insist_on_the_metadata_itself(
-    portal: SimulatedDocxworld, technical: Caller, target: Target
-) -> None:
-    portal.downloads.draft_headers_signed = True
+def test_the_storage_insists_on_the_metadata_itself(technical: Caller, target: Target) -> None:
     draft = drafts(technical, target).json()
     assert s3_refusal(fetch("PUT", draft["uploadUrl"], b"<xml/>", {})) == (403, "SignatureDoesNotMatch")
     assert fetch("PUT", draft["uploadUrl"], b"<xml/>", draft["headers"]).status == 200
+
+
+def test_the_ids_of_drafts_and_of_an_approval_task_can_be_known_beforehand(
+    portal: SimulatedDocxworld, technical: Caller, user: Account, target: Target
+) -> None:
+    portal.downloads.draft_ids = ["d1"]
+    ids = [drafts(technical, target).json()["id"] for _ in range(2)]
+    assert ids[0] == "d1" != ids[1]
+    assert portal.downloads.draft_ids == []
+    portal.follow_script(target.id, (Step(0, "UPLOADED"), Step(0, "WAITING_APPROVAL", task_id="t1")))
+    assert portal.add_upload(user, target, b"a letter").task_id == "t1"
 
 
 def test_a_draft_is_for_technical_access_without_a_role(

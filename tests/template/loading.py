@@ -81,6 +81,15 @@ class Stack:
         }
 
     def functions(self) -> list[Function]:
+        """Every function that works off a queue, in the order of the template."""
+        return [function for function in self.all_functions() if "Events" in function.properties]
+
+    def rotating(self) -> Function:
+        """The one function without a queue: Secrets Manager calls it."""
+        (function,) = [function for function in self.all_functions() if "Events" not in function.properties]
+        return function
+
+    def all_functions(self) -> list[Function]:
         """Every function of the stack, in the order of the template."""
         return [Function(self, name, props) for name, props in self.of_type("AWS::Serverless::Function").items()]
 

@@ -14,7 +14,8 @@ from tests.template.patterns import matches
 
 STACK = stack()
 FUNCTIONS = {f.queue_name: f for f in STACK.functions()}
-SAMPLES = sorted((ROOT / "events").glob("*.json"))
+ROTATION = ROOT / "events" / "rotate.json"  # the one that comes through no queue
+SAMPLES = sorted(set((ROOT / "events").glob("*.json")) - {ROTATION})
 EVENTS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in SAMPLES}
 RECORDS = [(name, record) for name, event in EVENTS.items() for record in event["Records"]]
 IDS = [f"{name}-{record['messageId'][-2:]}" for name, record in RECORDS]
@@ -108,6 +109,14 @@ def test_a_drop_is_an_event_of_s3_that_its_rule_passes_on(name: str, rule: str, 
     assert event["resources"] == [f"arn:aws:s3:::{event['detail']['bucket']['name']}"]
     event["detail"]["bucket"]["name"] = "${OutboxBucket}"
     assert matches(STACK.of_type("AWS::Events::Rule")[rule]["EventPattern"], event)
+
+
+def test_the_sample_of_a_rotation_is_what_secrets_manager_sends() -> None:
+    event = json.loads(ROTATION.read_text(encoding="utf-8"))
+    assert event.keys() == {"SecretId", "ClientRequestToken", "Step", "RotationToken"}
+    assert event["Step"] == "createSecret"
+    assert re.fullmatch(UUID, event["ClientRequestToken"])
+    assert ":secret:amtsbote/docxworld/klinikum-" in event["SecretId"]
 
 
 def test_no_sample_holds_a_secret_or_a_link() -> None:

@@ -39,6 +39,11 @@ ALSO = {
 }
 
 
+def encrypts(function: Function) -> bool:
+    """Whether a function encrypts what it sends, and keeps the key under way."""
+    return (function.portal, function.verb) == ("docxworld", "deliver")
+
+
 def test_each_portal_has_one_function_per_verb() -> None:
     found = {(f.portal, f.verb) for f in FUNCTIONS}
     assert found == {*((portal, verb) for portal in PORTALS for verb in VERBS), (UNROUTED, "deliver")}
@@ -86,7 +91,7 @@ def test_a_function_is_traced_and_writes_a_log_that_ends(function: Function) -> 
 def test_a_function_runs_on_the_chosen_runtime_with_the_layers_it_needs(function: Function) -> None:
     assert function.properties["Runtime"] == STACK.parameters["Runtime"]
     assert function.properties["Architectures"] == [STACK.parameters["Architecture"]]
-    signs = ["${CryptographyLayer}"] if function.portal in SIGNING else []
+    signs = ["${CryptographyLayer}"] if function.portal in SIGNING or encrypts(function) else []
     assert function.properties["Layers"] == ["${AmtsboteLayer}", "${DependenciesLayer}", *signs]
 
 
@@ -135,7 +140,7 @@ def test_the_function_gives_up_before_its_queue_does(function: Function, tries: 
 
 @EACH_FUNCTION
 def test_the_environment_holds_what_the_verb_needs_and_nothing_else(function: Function) -> None:
-    expected = ALWAYS | ALSO[function.verb]
+    expected = ALWAYS | ALSO[function.verb] | ({"AMTSBOTE_VAULT_KEY"} if encrypts(function) else set())
     if function.portal != UNROUTED:
         expected |= {"AMTSBOTE_ALLOW_LOOPBACK"}
     if function.name == "FetchDigitaleGemeindeFunction":
@@ -154,3 +159,16 @@ def test_the_queues_in_the_environment_are_the_portals_own(function: Function) -
 @EACH_FUNCTION
 def test_only_the_sandbox_allows_portals_on_the_machine_itself(function: Function) -> None:
     assert function.environment.get("AMTSBOTE_ALLOW_LOOPBACK", "false") == "false"
+
+
+def test_who_rotates_is_given_what_it_needs_and_nothing_else() -> None:
+    rotating = STACK.rotating()
+    assert (rotating.name, rotating.verb, rotating.portal) == ("RotateDocxworldFunction", "rotate", "docxworld")
+    own = {"AMTSBOTE_SETTLE_SECONDS", "AMTSBOTE_ALLOW_LOOPBACK"}
+    assert rotating.environment.keys() == (ALWAYS - {"AMTSBOTE_QUEUE_URL"}) | own
+    assert rotating.environment["AMTSBOTE_ALLOW_LOOPBACK"] == "false"
+    assert rotating.properties["Layers"] == ["${AmtsboteLayer}", "${DependenciesLayer}"]
+    assert rotating.properties["MemorySize"] == 256
+    group = STACK.of_type("AWS::Logs::LogGroup")[rotating.properties["LoggingConfig"]["LogGroup"].strip("${}")]
+    assert group["LogGroupName"] == "/${AWS::StackName}/docxworld/rotate"
+    assert group["RetentionInDays"] == STACK.parameters["LogRetentionDays"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -43,6 +44,7 @@ ALLOWED = {
     "deliver": LOGIN | ROWS | RECEIPTS | {"s3:GetObjectVersion", SEND},
     "track": LOGIN | ROWS | RECEIPTS | {"dynamodb:Query"},
 }
+SEALS = {"kms:Decrypt", "kms:Encrypt"}
 ALLOWED_UNROUTED = ROWS | RECEIPTS
 FORGETS = {"s3:DeleteObjectVersion", "s3:GetObjectVersion", "s3:ListBucketVersions"}
 """What deletes receipts, which is done only where they hold links that end."""
@@ -66,7 +68,7 @@ def test_a_role_belongs_to_one_function(function: Function) -> None:
 
 
 def test_there_is_no_role_but_the_functions() -> None:
-    assert STACK.of_type("AWS::IAM::Role").keys() == {f.role_name for f in FUNCTIONS}
+    assert STACK.of_type("AWS::IAM::Role").keys() == {f.role_name for f in STACK.all_functions()}
     assert not STACK.of_type("AWS::IAM::Policy")
     assert not STACK.of_type("AWS::IAM::ManagedPolicy")
 
@@ -74,6 +76,7 @@ def test_there_is_no_role_but_the_functions() -> None:
 @EACH_FUNCTION
 def test_a_function_may_do_what_its_verb_needs_and_nothing_else(function: Function) -> None:
     expected = ALLOWED_UNROUTED if function.portal == UNROUTED else ALLOWED[function.verb]
+    expected = expected | (SEALS if (function.portal, function.verb) == ("docxworld", "deliver") else set())
     assert function.may() == ALWAYS | expected | (FORGETS if forgets(function) else set())
 
 
@@ -129,9 +132,49 @@ def test_nothing_of_another_portal_is_named_in_a_role(function: Function) -> Non
         assert not [r for r in own_resources(function) if other in r.lower()]
 
 
-def test_the_logins_of_administrators_are_read_by_nobody() -> None:
-    assert not [f.name for f in FUNCTIONS if any("amtsbote-admin" in r for r in own_resources(f))]
-    assert not [f.name for f in FUNCTIONS if any(r.endswith(":secret:amtsbote*") for r in own_resources(f))]
+ADMINISTRATOR = f"{SECRETS}:amtsbote-admin/docxworld/klinikum-a1B2c3"
+
+
+def test_the_logins_of_administrators_are_read_by_who_rotates_and_by_nobody_else() -> None:
+    """Judged as IAM does it: by what a resource with its wildcards matches, not by how it is spelt."""
+    for function in STACK.all_functions():
+        reached = {r for r in own_resources(function) if r != "*" and fnmatchcase(ADMINISTRATOR, r)}
+        expected = {f"{SECRETS}:amtsbote-admin/docxworld/*"} if function == STACK.rotating() else set()
+        assert reached == expected
+
+
+def test_what_is_allowed_everywhere_reads_no_secret() -> None:
+    everywhere = {a for f in STACK.all_functions() for s in f.statements() if "*" in s.resources for a in s.actions}
+    assert everywhere <= UNNAMEABLE
+    assert "secretsmanager:GetSecretValue" not in UNNAMEABLE
+
+
+def test_who_rotates_may_do_that_with_its_portals_secrets_and_nothing_else() -> None:
+    rotating = STACK.rotating()
+    always = {a for a in ALWAYS if a.startswith(("logs:", "xray:"))}
+    versions = {"DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"}
+    assert rotating.may() == always | {f"secretsmanager:{action}" for action in versions}
+    for action in versions - {"GetSecretValue"}:
+        assert rotating.resources_of(f"secretsmanager:{action}") == {f"{SECRETS}:amtsbote/docxworld/*"}
+    own_log = rotating.properties["LoggingConfig"]["LogGroup"].strip("${}")
+    assert rotating.resources_of("logs:PutLogEvents") == {f"${{{own_log}.Arn}}"}
+
+
+def test_a_role_of_its_own_belongs_to_who_rotates() -> None:
+    rotating = STACK.rotating()
+    assert [f.name for f in STACK.all_functions() if f.role_name == rotating.role_name] == [rotating.name]
+    role = STACK.of_type("AWS::IAM::Role")[rotating.role_name]
+    assert role.keys() == {"AssumeRolePolicyDocument", "Policies"}
+
+
+def test_secrets_manager_and_nobody_else_may_call_who_rotates() -> None:
+    (permission,) = STACK.of_type("AWS::Lambda::Permission").values()
+    assert permission == {
+        "FunctionName": f"${{{STACK.rotating().name}}}",
+        "Action": "lambda:InvokeFunction",
+        "Principal": "secretsmanager.amazonaws.com",
+        "SourceAccount": "${AWS::AccountId}",
+    }
 
 
 @pytest.mark.parametrize("verb", ["dispatch", "poll"])
@@ -211,6 +254,22 @@ def test_events_go_to_the_stacks_own_bus(function: Function) -> None:
     assert function.resources_of("events:PutEvents") == {"${EventBus.Arn}"}
 
 
+def test_only_who_encrypts_uses_the_vaults_key() -> None:
+    """By its own role and by the key's policy, which lets the account administer the key and not use it."""
+    users = {
+        f.name: f.resources_of(action) for f in STACK.all_functions() for action in SEALS if f.resources_of(action)
+    }
+    assert users == {"DeliverDocxworldFunction": {"${VaultKey.Arn}"}}
+    key = STACK.of_type("AWS::KMS::Key")["VaultKey"]
+    administer, seal = key["KeyPolicy"]["Statement"]
+    assert key["EnableKeyRotation"] is True
+    assert not [a for a in administer["Action"] if fnmatchcase("kms:Decrypt", a) or fnmatchcase("kms:Encrypt", a)]
+    assert set(seal["Action"]) == SEALS
+    ((role,),) = seal["Condition"]["ArnLike"].values()
+    assert role.endswith(":role/${AWS::StackName}-DeliverDocxworldRole-*")
+    assert seal["Condition"]["Null"] == {"kms:EncryptionContext:amtsbote-reference": "false"}
+
+
 def test_the_function_for_unrouted_drops_is_kept_from_the_receipts_of_the_portals() -> None:
     (unrouted,) = [f for f in FUNCTIONS if f.portal == UNROUTED]
     (denial,) = unrouted.statements("Deny")
@@ -229,5 +288,5 @@ def test_what_the_sandbox_allows_beyond_is_to_look_up_versions() -> None:
 def test_a_comment_says_why_each_permission_is_there() -> None:
     lines = template_text().splitlines()
     statements = [n for n, line in enumerate(lines) if re.match(r"^ {14}- Sid: ", line)]
-    assert len(statements) == sum(len(f.statements()) + len(f.statements("Deny")) for f in FUNCTIONS)
+    assert len(statements) == sum(len(f.statements()) + len(f.statements("Deny")) for f in STACK.all_functions())
     assert [lines[n] for n in statements if not re.match(r"^ {14}# \w.*\.$", lines[n - 1])] == []

@@ -288,7 +288,8 @@ def test_only_objects_of_the_outbox_are_drops() -> None:
 
 
 def test_nothing_invokes_a_function_but_its_queue() -> None:
-    assert not STACK.of_type("AWS::Lambda::Permission")
+    invoked = {permission["FunctionName"] for permission in STACK.of_type("AWS::Lambda::Permission").values()}
+    assert invoked == {f"${{{STACK.rotating().name}}}"}
     assert not STACK.of_type("AWS::Lambda::Url")
     for function in FUNCTIONS:
         assert [event["Type"] for event in function.properties["Events"].values()] == ["SQS"]
@@ -339,6 +340,13 @@ def test_the_age_of_the_oldest_work_is_watched_for_every_portal(portal: str) -> 
     assert alarm["Threshold"] == STACK.parameters["OldestWorkAlarmSeconds"]
 
 
+def test_a_rotation_that_fails_raises_an_alarm_at_the_first_step() -> None:
+    alarm = ALARMS["RotateDocxworldFailedAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == ("Amtsbote", "RotationFailed", "Sum")
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "amtsbote"}, {"Name": "portal", "Value": "docxworld"}]
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+
+
 def test_alarms_can_publish_to_the_encrypted_topic() -> None:
     key = STACK.of_type("AWS::KMS::Key")["AlarmTopicKey"]
     assert STACK.of_type("AWS::SNS::Topic")["AlarmTopic"]["KmsMasterKeyId"] == "${AlarmTopicKey}"
@@ -357,7 +365,8 @@ def test_alarms_are_mailed_only_when_somebody_is_named() -> None:
 
 def test_the_outputs_are_those_that_operators_rely_on() -> None:
     expected = {"InboxBucketName", "OutboxBucketName", "LedgerTableName", "EventBusName", "DeadLetterQueueUrl"}
-    assert TEMPLATE["Outputs"].keys() >= expected
+    assert TEMPLATE["Outputs"].keys() >= expected | {"RotationFunctionArn"}
+    assert TEMPLATE["Outputs"]["RotationFunctionArn"]["Value"] == {"Fn::GetAtt": [STACK.rotating().name, "Arn"]}
     assert all(output["Description"] for output in TEMPLATE["Outputs"].values())
 
 

@@ -90,9 +90,11 @@ POSSIBLE = {
     ("sent", "failed"): DropState.FAILED,
     ("delivered", "told"): DropState.DELIVERED,
     ("failed", "told"): DropState.FAILED,
+    ("failed", "failed for the sender"): DropState.FAILED,
+    ("failed", "failed"): DropState.FAILED,
 }
 UNDER_LEASE = {"noted", "paused", "reported by the sender", "failed for the sender"}
-ENDED_ALREADY = {("delivered", "failed for the sender"), ("failed", "failed for the sender")}
+ENDED_ALREADY = {("delivered", "failed for the sender")}
 
 
 @pytest.mark.parametrize(("row", "event"), POSSIBLE, ids="-".join)
@@ -221,6 +223,12 @@ def test_a_delivery_that_failed_at_the_portal_says_why(said: dict[str, str], fai
 
 def test_a_failure_is_kept_as_it_was_told() -> None:
     assert (failed().failure, failed().history[-1].reason) == (FAILURE, "PORTAL_REFUSED")
+
+
+def test_a_failure_that_is_written_again_changes_nothing_and_another_one_is_refused() -> None:
+    assert advance_drop(failed(), Failed(FAILURE, 1), later(hours=1)) == failed()
+    with pytest.raises(ImpossibleTransition):
+        advance_drop(failed(), Failed(replace(FAILURE, code="ANOTHER"), 1), NOW)
 
 
 def test_a_failure_is_final_unless_it_says_otherwise() -> None:

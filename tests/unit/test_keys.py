@@ -184,6 +184,11 @@ def test_a_connection_name_follows_the_contracts_rule(name: str, fits: bool) -> 
         ("docxworld/klinikum/5b7f/brief.pdf", DropAddress("docxworld", "klinikum", ("5b7f", "brief.pdf"))),
         ("docxworld/k/RG/Müller & Söhne.pdf", DropAddress("docxworld", "k", ("RG", "Müller & Söhne.pdf"))),
         ("docxworld/k/RG/approvals", DropAddress("docxworld", "k", ("RG", "approvals"))),
+        ("docxworld/k/RG/a.cancel.json", DropAddress("docxworld", "k", ("RG", "a.cancel.json"))),
+        ("docxworld/k/approvals/1/decision.json", DropAddress("docxworld", "k", ("approvals", "1", "decision.json"))),
+        ("docxworld/k/approvals/1/file.pdf", DropAddress("docxworld", "k", ("approvals", "1", "file.pdf"))),
+        ("docxworld/k/drafts/RG/a.xml", DropAddress("docxworld", "k", ("drafts", "RG", "a.xml"))),
+        ("docxworld/k/drafts/RG/a.cancel.json", DropAddress("docxworld", "k", ("drafts", "RG", "a.cancel.json"))),
         ("duba/klinikum/Formular/fall.json", DropAddress("duba", "klinikum", ("Formular", "fall.json"))),
     ],
 )
@@ -213,7 +218,12 @@ def test_a_drop_key_says_for_whom_and_where(key: str, address: DropAddress) -> N
         ("docxworld/klinikum/t/u/a.pdf", "fits no rule of docxworld"),
         ("docxworld/klinikum/approvals/decision.json", "fits no rule of docxworld"),
         ("docxworld/klinikum/drafts/a.pdf", "fits no rule of docxworld"),
-        ("docxworld/klinikum/t/a.pdf.cancel.json", ".cancel.json are not supported yet"),
+        ("docxworld/klinikum/t/.cancel.json", "have a meaning of their own"),
+        ("docxworld/klinikum/t/a.pdf.cancel.json.cancel.json", "have a meaning of their own"),
+        ("docxworld/klinikum/drafts/a.pdf.cancel.json", "have a meaning of their own"),
+        ("docxworld/klinikum/approvals/17/decision.txt", "fits no rule of docxworld"),
+        ("docxworld/klinikum/approvals/17/18/decision.json", "fits no rule of docxworld"),
+        ("docxworld/klinikum/t/u/a.pdf.cancel.json", "fits no rule of docxworld"),
     ],
 )
 def test_a_key_that_fits_no_rule_is_refused_by_naming_the_mistake(key: str, mistake: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from amtsbote.deliveries import DropRow, DropState, Failed, Failure, Reported, SendLease, Told, TrackLater, received
+from amtsbote.dropbook import LedgerDropBook
 from amtsbote.errors import Retry
 from amtsbote.ledger import BATCH_GET_ROUNDS, CONFLICT_ROUNDS, Ledger
 from amtsbote.lifecycle import (
@@ -26,7 +27,7 @@ from amtsbote.lifecycle import (
     opened,
 )
 from amtsbote.portals.portal import AcknowledgePolicy
-from amtsbote.portals.protocols import Delivery, Finding, Outcome, Step
+from amtsbote.portals.protocols import Delivery, Finding, KnownDrop, Outcome, Step
 from amtsbote.status import ConnectionStatus, failed, throttled
 from tests.unit.support import NOW, Clock, Recorder, later, refusal
 
@@ -366,6 +367,43 @@ def test_each_key_has_its_own_newest_version(ledger: Ledger) -> None:
 
 def test_a_version_of_a_key_never_seen_counts_as_the_newest(ledger: Ledger) -> None:
     assert ledger.is_newest(drop())
+
+
+def test_the_newest_version_that_the_portal_has_may_be_older_than_the_newest(ledger: Ledger) -> None:
+    assert ledger.newest_drop("outbox", drop().key) is None and ledger.newest_sent_drop("outbox", drop().key) is None
+    older = sent(ledger, drop("v1", "01"))
+    newest = ledger.advance_drop(ledger.open_drop(drop("v2", "02")), Failed(Failure("FILE_EMPTY", "…")))
+    assert ledger.newest_drop("outbox", older.key) == newest
+    assert ledger.newest_sent_drop("outbox", older.key) == older
+
+
+@pytest.mark.parametrize("order", [("v1", "v2"), ("v2", "v1")])
+def test_of_two_that_the_portal_has_the_newer_is_noted_in_whatever_order_they_got_there(
+    ledger: Ledger, order: tuple[str, str]
+) -> None:
+    for version in order:
+        sent(ledger, drop(version, f"000{version[1]}"))
+    found = ledger.newest_sent_drop("outbox", drop().key)
+    assert found is not None and found.version_id == "v2"
+
+
+def test_what_is_noted_as_sent_is_noted_before_its_row_says_so(ledger: Ledger, client: Recorder) -> None:
+    """So that no crash leaves a delivery that cannot be found by its key."""
+    row = sent(ledger, drop())
+    written = [call["Item"]["sk"]["S"] for call in client.named("put_item")]
+    assert written[-2:] == ["NEWEST_SENT", row.version_id]
+
+
+def test_the_book_of_drops_says_what_an_adapter_may_know(ledger: Ledger) -> None:
+    book = LedgerDropBook(ledger)
+    assert book.newest("outbox", drop().key) is None and book.newest_sent("outbox", drop().key) is None
+    row = ledger.open_drop(drop())
+    assert book.newest("outbox", row.key) == KnownDrop("v1", True, Outcome.IN_PROGRESS, None)
+    leased = ledger.advance_drop(row, SendLease(later(minutes=4)))
+    delivery = Delivery("up-7", Outcome.DELIVERED, result={"a": "b"}, tracked_as="x|up-7")
+    done = ledger.advance_drop(leased, Reported(delivery, leased.fence))
+    assert done.tracked_as == "x|up-7"
+    assert book.newest_sent("outbox", row.key) == KnownDrop("v1", False, Outcome.DELIVERED, "up-7", {"a": "b"})
 
 
 # --- connections ---

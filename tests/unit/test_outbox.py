@@ -157,3 +157,24 @@ def test_an_object_shorter_than_it_was_is_a_retry() -> None:
     drop = Outbox(client).drop(Version("outbox", KEY, "v1", "01"), ADDRESS)
     with pytest.raises(Retry, match="OUTBOX_UNREADABLE"):
         drop.read(4, 3)
+
+
+def test_what_lies_beside_a_drop_is_its_newest_version(outbox: Outbox, s3: Any, bucket: str) -> None:
+    drop = outbox.drop(dropped(s3, bucket), ADDRESS)
+    beside = KEY.rpartition("/")[0] + "/file.pdf"
+    assert drop.beside("file.pdf") is None
+    dropped(s3, bucket, b"older", key=beside)
+    newest = dropped(s3, bucket, b"newer", key=beside)
+    found = drop.beside("file.pdf")
+    assert found is not None
+    assert (found.key, found.version_id, found.path) == (beside, newest.version_id, ("ziel", "file.pdf"))
+    assert found.read(0, 5).read() == b"newer" and found.bucket == bucket
+    assert found.modified is not None and drop.modified is not None
+
+
+def test_what_was_deleted_lies_beside_no_drop(outbox: Outbox, s3: Any, bucket: str) -> None:
+    drop = outbox.drop(dropped(s3, bucket), ADDRESS)
+    beside = KEY.rpartition("/")[0] + "/file.pdf"
+    dropped(s3, bucket, key=beside)
+    s3.delete_object(Bucket=bucket, Key=beside)
+    assert drop.beside("file.pdf") is None

@@ -45,7 +45,8 @@ class DropRow:
     """One version of an outbox object in the ledger; `sequence` orders the versions of one key.
 
     `journal` is the adapter's memory of the delivery (JSON). `steps` are the portal's own steps. From `secret_until`
-    on, the receipt is neither kept nor written again.
+    on, the receipt is neither kept nor written again. `tracked_as` is what the portal's adapter is asked for, None
+    where that is `portal_id`.
     """
 
     bucket: str
@@ -68,6 +69,7 @@ class DropRow:
     failure: Failure | None = None
     history: tuple[Past, ...] = ()
     secret_until: datetime | None = None
+    tracked_as: str | None = None
 
 
 @dataclass(frozen=True)
@@ -175,11 +177,19 @@ def advance_drop(row: DropRow, event: DropEvent, now: datetime) -> DropRow:
             return replace(row, result=NOTHING, due=None)
         case TrackLater(until) if row.state is DropState.SENT:
             return replace(row, due=Due(Work.TRACK, until))
-        case Failed(failure, fence) if row.state not in ENDED:
-            if fence is not None:
-                _require_lease(row, fence)
-            return _ended(replace(row, failure=failure), DropState.FAILED, now, failure.code)
+        case Failed():
+            return _failed(row, event, now)
     raise ImpossibleTransition(row.state, event)
+
+
+def _failed(row: DropRow, event: Failed, now: datetime) -> DropRow:
+    if row.state is DropState.FAILED and row.failure == event.failure:
+        return row  # by this very write, whose answer was lost
+    if row.state in ENDED:
+        raise ImpossibleTransition(row.state, event)
+    if event.fence is not None:
+        _require_lease(row, event.fence)
+    return _ended(replace(row, failure=event.failure), DropState.FAILED, now, event.failure.code)
 
 
 def _reported(row: DropRow, delivery: Delivery, fence: int | None, now: datetime) -> DropRow:
@@ -191,7 +201,7 @@ def _reported(row: DropRow, delivery: Delivery, fence: int | None, now: datetime
     result = json.dumps({**json.loads(row.result), **delivery.result}, ensure_ascii=False, default=str)
     secret_until = delivery.secret_until or row.secret_until
     known = replace(row, portal_id=delivery.portal_id, result=result, secret_until=secret_until)
-    told = replace(known, steps=steps, lease_until=None)
+    told = replace(known, steps=steps, lease_until=None, tracked_as=delivery.tracked_as or row.tracked_as)
     if delivery.outcome is Outcome.IN_PROGRESS:
         waiting = replace(told, journal="{}", due=Due(Work.TRACK, next_track(row, steps, now)))
         return waiting if row.state is DropState.SENT else _step(waiting, DropState.SENT, now)

@@ -36,7 +36,7 @@ class Event:
     connection: str
     id: str | None = None
     key: str | None = None
-    more: Mapping[str, str] | None = None  # codes and states of ours, nothing of the portal's words
+    more: Mapping[str, str | list[str]] | None = None  # codes and names of states, nothing of the portal's words
 
     def detail(self) -> dict[str, Any]:
         """Return the event's detail."""

@@ -6,6 +6,7 @@ believe that theirs is the change that happened. Layout of the keys:
     ITEM#<portal>#<connection>#<id>       STATE           one inbound item
     DROP#<bucket>/<key>                   <version id>    one version of an outbox object
     DROP#<bucket>/<key>                   NEWEST          which version of the key is the newest
+    DROP#<bucket>/<key>                   NEWEST_SENT     which version of those that the portal has is the newest
     PROOF#<portal>#<connection>#<name>    AWAITED         the delivery that an item of this name will prove
     CONNECTION#<portal>#<connection>      STATUS          watermark and health of a connection
 
@@ -22,7 +23,7 @@ from botocore.exceptions import ClientError
 from pydantic import TypeAdapter
 
 from amtsbote.batches import in_batches
-from amtsbote.deliveries import DropEvent, DropRow, advance_drop
+from amtsbote.deliveries import DropEvent, DropRow, Reported, advance_drop
 from amtsbote.errors import Retry
 from amtsbote.lifecycle import Due, ItemEvent, ItemRow, Work, advance
 from amtsbote.proofs import Awaited, awaited_again, proven
@@ -39,6 +40,7 @@ Attributes = dict[str, Any]
 BATCH_GET_LIMIT = 100
 BATCH_GET_ROUNDS = 5
 CONFLICT_ROUNDS = 10
+NEWEST, NEWEST_SENT = "NEWEST", "NEWEST_SENT"
 
 _ITEM = TypeAdapter(ItemRow)
 _DROP = TypeAdapter(DropRow)
@@ -90,7 +92,7 @@ class Ledger:
 
     def open_drop(self, row: DropRow) -> DropRow:
         """Write the first row of a drop, or return the one there is; remember it if it is the newest version."""
-        self._note_newest(row)
+        self._note(newest_key(row), row)
         if self._create(drop_key(row), _DROP.dump_python(row, mode="json"), row.due):
             return row
         return self.drop(row)
@@ -102,6 +104,8 @@ class Ledger:
 
     def advance_drop(self, row: DropRow, event: DropEvent) -> DropRow:
         """Let an event happen to a drop and return its row; a row changed meanwhile is read and judged anew."""
+        if isinstance(event, Reported) and row.portal_id is None:
+            self._note(newest_sent_key(row), row)  # first, so that no crash leaves a delivery that is not found
         return self._change(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
 
     def due_drops(self, portal: str, connection: str, work: Work = Work.TRACK) -> Iterator[DropRow]:
@@ -114,10 +118,24 @@ class Ledger:
         newest = self._get(newest_key(row))
         return newest is None or newest["versionId"] == row.version_id
 
-    def _note_newest(self, row: DropRow) -> None:
+    def newest_drop(self, bucket: str, key: str) -> DropRow | None:
+        """Return the row of the newest version of an outbox key that has been seen."""
+        return self._noted(bucket, key, NEWEST)
+
+    def newest_sent_drop(self, bucket: str, key: str) -> DropRow | None:
+        """Return the row of the newest version of an outbox key that the portal has."""
+        return self._noted(bucket, key, NEWEST_SENT)
+
+    def _noted(self, bucket: str, key: str, note: str) -> DropRow | None:
+        noted = self._get((drop_partition(bucket, key), note))
+        found = None if noted is None else self._get((drop_partition(bucket, key), noted["versionId"]))
+        return None if found is None else _DROP.validate_python(found)
+
+    def _note(self, key: Key, row: DropRow) -> None:
+        """Note that a row is the newest of its kind, unless a newer one is noted."""
         attributes = {"sequence": row.sequence, "versionId": row.version_id}
         condition = "attribute_not_exists(pk) OR #sequence < :sequence"
-        self._put(newest_key(row), attributes, condition, {":sequence": row.sequence}, {"#sequence": "sequence"})
+        self._put(key, attributes, condition, {":sequence": row.sequence}, {"#sequence": "sequence"})
 
     # --- proofs ---
 
@@ -242,14 +260,24 @@ def item_key(portal: str, connection: str, id_: str) -> Key:
     return f"ITEM#{portal}#{connection}#{id_}", "STATE"
 
 
+def drop_partition(bucket: str, key: str) -> str:
+    """Return what the rows of all versions of an outbox key share."""
+    return f"DROP#{bucket}/{key}"
+
+
 def drop_key(row: DropRow) -> Key:
     """Return the key of a drop version's row."""
-    return f"DROP#{row.bucket}/{row.key}", row.version_id
+    return drop_partition(row.bucket, row.key), row.version_id
 
 
 def newest_key(row: DropRow) -> Key:
     """Return the key of the note which version of an outbox key is the newest."""
-    return f"DROP#{row.bucket}/{row.key}", "NEWEST"
+    return drop_partition(row.bucket, row.key), NEWEST
+
+
+def newest_sent_key(row: DropRow) -> Key:
+    """Return the key of the note which version of an outbox key is the newest that the portal has."""
+    return drop_partition(row.bucket, row.key), NEWEST_SENT
 
 
 def proof_key(portal: str, connection: str, name: str) -> Key:

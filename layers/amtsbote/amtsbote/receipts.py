@@ -1,6 +1,7 @@
 """Receipts: what became of a drop, beside the inbox's documents at `receipts/<outbox key>.json`."""
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -10,7 +11,7 @@ from amtsbote.errors import Retry
 from amtsbote.keys import KEY_BYTES, receipt_key
 from amtsbote.ledger import Ledger
 from amtsbote.lifecycle import Past
-from amtsbote.portals.protocols import Outcome
+from amtsbote.portals.protocols import SHOWN, Outcome
 from amtsbote.storage import JSON_TYPE, MISSING, TAKEN, code_of, get_or_none, json_text
 from amtsbote.times import written
 
@@ -30,18 +31,23 @@ def status_of(row: DropRow) -> Outcome:
 
 def receipt_of(row: DropRow) -> dict[str, Any]:
     """Return the receipt that a row stands for; equal rows give equal receipts."""
-    failure, story = row.failure, _story(row)
+    failure, story, meanwhile = row.failure, _story(row), _meanwhile(row)
     return {
         "schema": SCHEMA,
         "outboxKey": row.key,
         "versionId": row.version_id,
         "status": status_of(row),
         "portalId": row.portal_id,
-        "updatedAt": written(story[-1].at),
+        "updatedAt": written(max(story[-1].at, datetime.fromisoformat(meanwhile["at"])) if meanwhile else story[-1].at),
         "history": [{"at": written(past.at), "state": past.state} for past in story],
-        "result": json.loads(row.result),
+        "result": {**json.loads(row.result), **meanwhile.get("result", {})},
         "error": failure and {"code": failure.code, "message": failure.message, "retryable": failure.retryable},
     }
+
+
+def _meanwhile(row: DropRow) -> dict[str, Any]:
+    """Return what the adapter wants to be seen while it sends; it ends with the sending, as the journal does."""
+    return json.loads(row.journal).get(SHOWN) or {}
 
 
 def _story(row: DropRow) -> list[Past]:

@@ -10,6 +10,7 @@ import requests
 
 from amtsbote.connections import Connections
 from amtsbote.deadline import Deadline
+from amtsbote.dropbook import LedgerDropBook
 from amtsbote.events import EventBus
 from amtsbote.http import Transport, new_session
 from amtsbote.inbox import Inbox
@@ -19,10 +20,12 @@ from amtsbote.portals import portal_named
 from amtsbote.portals.portal import Portal, Tools
 from amtsbote.queues import Queue
 from amtsbote.receipts import Receipts
+from amtsbote.secret_versions import SecretVersions
 from amtsbote.settings import Settings
 from amtsbote.status import ConnectionStatus
 from amtsbote.times import now
 from amtsbote.tokens import TokenCache
+from amtsbote.vault import KmsVault
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -56,6 +59,10 @@ class Services:
         """Return the connections of this function's portal."""
         return Connections(self._client("secretsmanager"), self.portal)
 
+    def secret_versions(self, secret_id: str) -> SecretVersions:
+        """Return the versions of a secret, by its name or ARN; nothing of it is cached."""
+        return SecretVersions(self._client("secretsmanager"), secret_id)
+
     @cached_property
     def inbox(self) -> Inbox:
         """Return the inbox."""
@@ -88,7 +95,7 @@ class Services:
     def tools(self, deadline: Deadline) -> Tools:
         """Return what an adapter works with during one invocation."""
         transport = Transport(deadline, allow_loopback=self.settings.allow_loopback, session=self._session)
-        return Tools(transport, self.tokens, self.clock)
+        return Tools(transport, self.tokens, self.clock, LedgerDropBook(self.ledger), self._vault)
 
     def recent_status(self, connection: str, age: timedelta) -> ConnectionStatus:
         """Return a connection's status, read from the ledger at most once per `age`."""
@@ -101,6 +108,11 @@ class Services:
         """Let `recent_status` know a status at once, so that this process does not act on the one before."""
         self._statuses[status.connection] = (self.clock(), status)
         return status
+
+    @cached_property
+    def _vault(self) -> KmsVault | None:
+        key = self.settings.vault_key
+        return KmsVault(self._client("kms"), key) if key else None
 
     @cached_property
     def _s3(self) -> "S3Client":

@@ -13,7 +13,7 @@ from .catalogue import TARGET_FILTERS, WORKFLOW_FILTERS, Catalogue
 from .downloads import FILTERS as DOWNLOAD_FILTERS
 from .downloads import TYPES_OF_ROLE, Downloads
 from .errors import RefusedError, denied, malformed, role_header_missing, service_of, unauthorized
-from .fields import Body, Query, json_object, parse_object
+from .fields import Body, Query, json_array, json_object, parse_object
 from .identity import ROLES, Account, Identities
 from .uploads import ADMINISTRATORS, TASK_FILTERS, UPLOAD_FILTERS, Uploads
 
@@ -45,7 +45,9 @@ class Call:
         return self.request.match_info["id"]
 
 
-Handler = Callable[[Call], dict[str, Any]]
+Handler = Callable[[Call], dict[str, Any] | list[Any] | None]
+"""Answers a call: an object or an array, or None where the documentation shows no answer."""
+
 Reader = Callable[[web.Request], Awaitable[tuple[Body, bytes | None]]]
 
 
@@ -64,6 +66,7 @@ class Rule:
     read: Reader = _none
     parameters: tuple[str, ...] = ()
     role_optional: bool = False
+    status: HTTPStatus = HTTPStatus.OK
 
 
 def upload_rules(uploads: Uploads) -> list[Rule]:
@@ -80,11 +83,11 @@ def upload_rules(uploads: Uploads) -> list[Rule]:
         return up.complete(call.account, call.body)
 
     return [
-        Rule("PUT", "/v1/uploads", lambda c: up.request_urls(c.account, c.body), UPLOADER, _json),
+        Rule("PUT", "/v1/uploads", lambda c: up.request_urls(c.account, c.body), UPLOADER, read_json),
         Rule("GET", "/v1/uploads", listed, UPLOAD_READERS, parameters=UPLOAD_FILTERS),
-        Rule("PUT", "/v1/uploads/complete", completed, UPLOADER, _json, role_optional=True),
+        Rule("PUT", "/v1/uploads/complete", completed, UPLOADER, read_json, role_optional=True),
         Rule("GET", one, lambda c: up.upload(c.account, c.role, c.id), UPLOAD_READERS),
-        Rule("PUT", f"{one}/cancel", lambda c: up.cancel(c.account, c.id, c.body), UPLOADER, _json),
+        Rule("PUT", f"{one}/cancel", lambda c: up.cancel(c.account, c.id, c.body), UPLOADER, read_json),
         Rule("GET", f"{one}/generate-link", lambda c: up.link(c.account, c.role, c.id), UPLOAD_READERS),
         Rule(
             "GET", "/v1/approval-tasks", lambda c: up.list_tasks(c.account, c.query), APPROVER, parameters=TASK_FILTERS
@@ -116,10 +119,10 @@ def download_rules(downloads: Downloads) -> list[Rule]:
 
     return [
         Rule("GET", "/v1/downloads", listed, DOWNLOAD_READERS, parameters=DOWNLOAD_FILTERS),
-        Rule("POST", "/v1/downloads/", lambda c: down.draft(c.account, c.body), None, _json),
+        Rule("POST", "/v1/downloads/", lambda c: down.draft(c.account, c.body), None, read_json),
         Rule("GET", one, lambda c: down.download(c.account, c.role, c.id), DOWNLOAD_READERS),
         Rule("GET", f"{one}/generate-link", lambda c: down.link(c.account, c.role, c.id), DOWNLOAD_READERS),
-        Rule("POST", f"{one}/acknowledge", acknowledged, DOWNLOADERS, _json),
+        Rule("POST", f"{one}/acknowledge", acknowledged, DOWNLOADERS, read_json),
     ]
 
 
@@ -152,8 +155,14 @@ def _check_technical(account: Account, role: str | None) -> None:
 # --- reading bodies ---
 
 
-async def _json(request: web.Request) -> tuple[Body, None]:
+async def read_json(request: web.Request) -> tuple[Body, None]:
+    """Read a body that is an object."""
     return await json_object(request), None
+
+
+async def array(request: web.Request) -> tuple[Body, None]:
+    """Read a body that is an array."""
+    return await json_array(request), None
 
 
 async def _decision(request: web.Request) -> tuple[Body, bytes | None]:

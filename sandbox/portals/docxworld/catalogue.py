@@ -42,6 +42,10 @@ class Workflow:
     encryption_allowed: bool = True
     active: bool = True
     file_type: str | None = None
+    escalation_email: str | None = None
+    escalation_days: int = 0
+    approvers_days: int = 0
+    external_receiver: str | None = "https://external-receiver.example.com"
     version: int = 1
     id: str = field(default_factory=_new_id)
 
@@ -59,10 +63,10 @@ class Workflow:
             "status": "ACTIVE" if self.active else "INACTIVE",
             "encryptionAllowed": self.encryption_allowed,
             "fileType": self.file_type,
-            "escalationDeadlineNotificationEmail": None,
-            "escalationNotificationDeadline": 0,
-            "approversNotificationDeadline": 0,
-            "externalReceiver": {"url": "https://external-receiver.example.com"},
+            "escalationDeadlineNotificationEmail": self.escalation_email,
+            "escalationNotificationDeadline": self.escalation_days,
+            "approversNotificationDeadline": self.approvers_days,
+            "externalReceiver": {"url": self.external_receiver} if self.external_receiver else None,
         }
 
 
@@ -93,12 +97,26 @@ class Catalogue:
 
     def add(self, target: Target) -> Target:
         """Make a target known. ValueError when another workflow has its name or abbreviation (case is ignored)."""
-        for other in self.targets.values():
-            same = _same(other.workflow.name, target.workflow.name)
-            if other.id != target.id and (same or _same(other.workflow.abbreviation, target.workflow.abbreviation)):
-                raise ValueError("workflow with such name or abbreviation already exists")
+        workflow = target.workflow
+        if any(other.id != target.id for other in self.of_same_name(workflow.name, workflow.abbreviation)):
+            raise ValueError("workflow with such name or abbreviation already exists")
         self.targets[target.id] = target
         return target
+
+    def of_same_name(self, name: str, abbreviation: str) -> list[Target]:
+        """The targets whose workflow has this name or abbreviation; case is ignored."""
+        return [
+            target
+            for target in self.targets.values()
+            if _same(target.workflow.name, name) or _same(target.workflow.abbreviation, abbreviation)
+        ]
+
+    def workflow_named(self, account: Account, workflow_id: str) -> Workflow:
+        """The workflow of this id, as far as this account sees it; 404 when there is none."""
+        for target in self._visible(account):
+            if target.workflow.id == workflow_id:
+                return target.workflow
+        raise not_found("client.workflow_not_exists", "Workflow not exist", workflow_id)
 
     def named(self, account: Account, target_id: str, missing: RefusedError) -> Target:
         """The target of this id for this account; `missing` when there is none, 403 when it is not theirs."""
@@ -117,10 +135,7 @@ class Catalogue:
 
     def workflow(self, account: Account, workflow_id: str) -> dict[str, Any]:
         """GET /v1/workflows/{id}."""
-        found = next((target for target in self._visible(account) if target.workflow.id == workflow_id), None)
-        if found is None:
-            raise not_found("client.workflow_not_exists", "Workflow not exist", workflow_id)
-        return found.workflow.show()
+        return self.workflow_named(account, workflow_id).show()
 
     def list_targets(self, account: Account, query: Query) -> dict[str, Any]:
         """GET /v1/targets."""

@@ -57,7 +57,8 @@ class Acknowledgement:
 
 @dataclass
 class Download:
-    """A file for somebody to fetch. `process_id` is the upload it came from, if there was one."""
+    """A file for somebody to fetch. `process_id` is the upload it came from, if there was one; `recorded_size` is what
+    its record says of the file where that is wrong."""
 
     target: Target
     type: str
@@ -69,6 +70,7 @@ class Download:
     readiness: Readiness = Readiness.READY
     acknowledged: Acknowledgement | None = None
     link_generated: bool = False
+    recorded_size: int | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property
@@ -114,13 +116,15 @@ class Download:
 
 class Downloads:
     """All downloads. With `draft_headers_signed` the storage itself refuses a draft's upload without its headers;
-    without it, the upload is taken and the draft marked as an error."""
+    without it, the upload is taken and the draft marked as an error. `draft_ids` are those of the next drafts, so that
+    somebody can know them beforehand; further ones get ids of their own."""
 
     def __init__(self, clock: Clock, storage: Storage, catalogue: Catalogue) -> None:
         self.clock, self.storage, self.catalogue = clock, storage, catalogue
         self.link_seconds = 548767
         self.upload_link_seconds = 3587
-        self.draft_headers_signed = False
+        self.draft_headers_signed = True
+        self.draft_ids: list[str] = []
         self.downloads: dict[str, Download] = {}
         self.acknowledgements: list[Acknowledgement] = []
 
@@ -162,7 +166,8 @@ class Downloads:
 
     def _show(self, download: Download) -> dict[str, Any]:
         stored = self.storage.objects.get(download.key)
-        return download.show(stored.size if stored else None)
+        size = stored.size if stored else None
+        return download.show(size if download.recorded_size is None else download.recorded_size)
 
     def link(self, account: Account, role: str | None, download_id: str) -> dict[str, Any]:
         """GET /v1/downloads/{id}/generate-link."""
@@ -208,6 +213,7 @@ class Downloads:
         if not target.workflow.customer_contract:
             raise refused("client.target_customer_contract_missing", "Target customer contract missing", target_id)
         draft = Download(target, kind, file_name, self.clock(), reference_id, metadata, readiness=Readiness.DRAFT)
+        draft.id = self.draft_ids.pop(0) if self.draft_ids else draft.id
         self.downloads[draft.id] = draft
         return self._draft_answer(draft)
 

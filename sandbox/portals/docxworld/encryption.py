@@ -1,15 +1,20 @@
-"""The keys of a client-side encrypted upload: made here, and wrapped for the client."""
+"""The keys of a client-side encrypted upload: made here, wrapped for the client, and what arrives opened with them."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from .errors import RefusedError, refused
@@ -41,11 +46,12 @@ class Encryption:
     provider: str
     key: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_BYTES))
     iv: bytes = field(default_factory=lambda: secrets.token_bytes(IV_BYTES))
+    java_mask: bool = True
     stored_key: bytes = field(default_factory=lambda: secrets.token_bytes(WRAPPED_KEY_BYTES))
 
     def answer(self, request: EncryptionRequest) -> dict[str, str | None]:
         """The fields of the answer: the key wrapped for the client, or plain when no wrapping key came."""
-        wrapped = self.stored_key if request.wrap_key is None else wrap(self.key, request.wrap_key)
+        wrapped = self.stored_key if request.wrap_key is None else wrap(self.key, request.wrap_key, self.java_mask)
         return {
             "b64encryptedDataKey": _b64(wrapped),
             "b64Iv": _b64(self.iv),
@@ -67,6 +73,21 @@ class Encryption:
         }
         named = {f"{META_PREFIX}x-amz-{name}": value for name, value in values.items()}
         return {f"{META_PREFIX}datakeyprovidertype": self.provider, **named}
+
+    def opened(self, chunks: Iterator[bytes]) -> tuple[str, int] | None:
+        """Hash and length of the plain text of what was stored; None when it does not open: a wrong key, IV or tag."""
+        decryptor = Cipher(AES(self.key), GCM(self.iv)).decryptor()
+        digest, size, held = hashlib.sha256(), 0, b""
+        for chunk in chunks:
+            held += chunk
+            ready, held = held[:-TAG_BYTES], held[-TAG_BYTES:]
+            digest.update(decryptor.update(ready))
+            size += len(ready)
+        try:
+            decryptor.finalize_with_tag(held)
+        except (InvalidTag, ValueError):
+            return None
+        return digest.hexdigest(), size
 
 
 NO_ENCRYPTION: dict[str, str | None] = {
@@ -111,7 +132,7 @@ def _bad_key() -> RefusedError:
     return refused("client.validation", "Validation error", "b64ClientWrapKey: must be an RSA public key in DER")
 
 
-def wrap(data_key: bytes, der: bytes) -> bytes:
+def wrap(data_key: bytes, der: bytes, java_mask: bool = True) -> bytes:
     """The data key, wrapped with the client's RSA key: OAEP with SHA-256, but MGF1 with SHA-1 as Java means it."""
     try:
         public = load_der_public_key(der)
@@ -119,8 +140,8 @@ def wrap(data_key: bytes, der: bytes) -> bytes:
         raise ValueError("unknown kind of key") from error
     if not isinstance(public, RSAPublicKey):
         raise ValueError("no RSA key")
-    mask = MGF1(hashes.SHA1())  # noqa: S303 - what Java's algorithm of that name does
-    return public.encrypt(data_key, OAEP(mask, hashes.SHA256(), None))
+    mask = hashes.SHA1() if java_mask else hashes.SHA256()  # noqa: S303 - what Java's algorithm of that name does
+    return public.encrypt(data_key, OAEP(MGF1(mask), hashes.SHA256(), None))
 
 
 def _b64(value: bytes) -> str:

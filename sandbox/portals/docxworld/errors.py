@@ -29,6 +29,8 @@ _SERVICE_OF_PATH = {
     "approval-tasks": Service.UPLOAD,
     "targets": Service.COMPANY,
     "workflows": Service.COMPANY,
+    "companies": Service.COMPANY,
+    "customer-contracts": Service.COMPANY,
     "downloads": Service.DOWNLOAD,
 }
 _NO_ROLE_HEADER = {Service.UPLOAD: "client.bad_request"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,23 +18,42 @@ from .errors import bad_sort, invalid, malformed
 DEFAULT_PAGE_SIZE = 35
 JSON_CHARSETS = ("utf-8", "utf8", "UTF8", "UTF-8")
 SORT_DIRECTIONS = ("ASC", "DESC")
+ITEMS = "[]"  # the name under which the items of a body that is an array are read
+EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 T = TypeVar("T")
 
 
 async def json_object(request: web.Request) -> Body:
     """The body as an object. 415 for another content type, 400 for anything that is no JSON object."""
+    _check_content_type(request)
+    return parse_object(await request.read())
+
+
+async def json_array(request: web.Request) -> Body:
+    """The body as an array, which is read as the field `ITEMS`; 415 and 400 as for an object."""
+    _check_content_type(request)
+    values = _parse(await request.read())
+    if not isinstance(values, list):
+        raise malformed("not an array")
+    return Body({ITEMS: values})
+
+
+def _check_content_type(request: web.Request) -> None:
     if request.content_type != "application/json" or (request.charset or "utf-8") not in JSON_CHARSETS:
         raise malformed("Content type not supported", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-    return parse_object(await request.read())
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise malformed("not JSON") from error
 
 
 def parse_object(text: bytes) -> Body:
     """A JSON object, or 400."""
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise malformed("not JSON") from error
+    values = _parse(text)
     if not isinstance(values, dict):
         raise malformed("not an object")
     return Body(values)
@@ -88,6 +108,82 @@ class Body:
             raise malformed(f"{name}: allowed values: {', '.join(allowed)}")
         return values
 
+    def required_choices(self, name: str, allowed: Sequence[str]) -> list[str]:
+        """A list of allowed values that is not empty."""
+        return _filled(name, self.choices(name, allowed))
+
+    def texts(self, name: str) -> list[str]:
+        """A list of strings that is not empty."""
+        values = self._list(name)
+        if not all(isinstance(value, str) for value in values):
+            raise malformed(f"{name}: must be strings")
+        return _filled(name, values)
+
+    def uuids(self, name: str) -> list[str]:
+        """A list of UUIDs; null reads as the empty list."""
+        return [as_uuid(name, str(value)) for value in self._list(name)]
+
+    def object(self, name: str) -> Body | None:
+        """An object, or null."""
+        value = self._take(name)
+        if not isinstance(value, dict | None):
+            raise malformed(f"{name}: must be an object")
+        return None if value is None else Body(value)
+
+    def objects(self, name: str) -> list[Body] | None:
+        """A list of objects, or null."""
+        if self.values.get(name) is None:
+            self._read.add(name)
+            return None
+        values = self._list(name)
+        if not all(isinstance(value, dict) for value in values):
+            raise malformed(f"{name}: must be objects")
+        return [Body(value) for value in values]
+
+    def _list(self, name: str) -> list[Any]:
+        values = self._take(name)
+        if not isinstance(values, list | None):
+            raise malformed(f"{name}: must be an array")
+        return values or []
+
+    def email(self, name: str) -> str | None:
+        """A well-formed e-mail address, or null."""
+        value = self.text(name)
+        if value is not None and not EMAIL.fullmatch(value):
+            raise invalid(f"{name}: must be a well-formed email address")
+        return value
+
+    def flag(self, name: str) -> bool | None:
+        """true, false or null."""
+        value = self._take(name)
+        if not isinstance(value, bool | None):
+            raise malformed(f"{name}: must be a boolean")
+        return value
+
+    def number(self, name: str, at_most: int) -> int | None:
+        """A whole number from 0 to `at_most`, or null."""
+        value = self._take(name)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise malformed(f"{name}: must be a number")
+        if not 0 <= value <= at_most:
+            raise invalid(f"{name}: must be at least 0 and at most {at_most}")
+        return value
+
+    def required_number(self, name: str, at_most: int) -> int:
+        """A whole number from 0 to `at_most`."""
+        return _present(name, self.number(name, at_most))
+
+    def instant(self, name: str) -> datetime | None:
+        """An ISO 8601 instant in UTC, or null."""
+        value = self.text(name)
+        return None if value is None else _instant(name, value)
+
+    def instants(self) -> list[datetime]:
+        """The items of an array, each an instant."""
+        return [_instant(ITEMS, str(value)) for value in self._list(ITEMS)]
+
     def required_uuid(self, name: str) -> str:
         """A UUID in its usual form."""
         return as_uuid(name, _present(name, self.text(name)))
@@ -119,6 +215,12 @@ def _present(name: str, value: T | None) -> T:
     if value is None:
         raise invalid(f"{name}: must not be null")
     return value
+
+
+def _filled(name: str, values: list[T]) -> list[T]:
+    if not values:
+        raise invalid(f"{name}: must not be empty")
+    return values
 
 
 def as_uuid(name: str, value: str) -> str:

@@ -52,6 +52,9 @@ class Account:
     name: str = "Erika Mustermann"
     company_id: str = COMPANY_ID
     must_change_password: bool = False
+    rotation_started: datetime | None = None
+    next_secret: str | None = None
+    rotated: datetime | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def may_use(self, target_id: str) -> bool:

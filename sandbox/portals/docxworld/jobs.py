@@ -43,12 +43,16 @@ REFERENCES = 6
 
 @dataclass(frozen=True)
 class Step:
-    """A job or approval state that comes `after_seconds` after the step before it, or after the decision waited for."""
+    """A job or approval state that comes `after_seconds` after the step before it, or after the decision waited for.
+
+    `task_id` is the id of the approval task from then on, so that somebody can know it beforehand.
+    """
 
     after_seconds: float
     state: str
     approver: Account | None = None
     message: str | None = None
+    task_id: str | None = None
 
     def __post_init__(self) -> None:
         if self.state not in JOB_STATES and self.state not in APPROVAL_STATES:
@@ -136,6 +140,7 @@ class Job:
             return
         self.approval_state = step.state
         self.task_created = self.task_created or step.state == WAITING
+        self.task_id = step.task_id or self.task_id
         if step.state in DECIDED:
             self._note_decision(step.state, step.approver, step.message)
 

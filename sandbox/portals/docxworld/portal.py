@@ -18,8 +18,10 @@ from aiohttp import web
 
 from sandbox.portals.server import Clock, SimulatedPortal, utc_now
 
+from .administration import Accesses, Users, access_rules, user_rules
 from .api import Call, Rule, caller, catalogue_rules, download_rules, upload_rules
 from .catalogue import Catalogue, Target, Workflow
+from .companies import Companies, Workflows, company_rules, workflow_rules
 from .downloads import Acknowledgement, Download, Downloads, Readiness
 from .errors import (
     RefusedError,
@@ -39,6 +41,7 @@ from .identity import (
     oauth_error,
 )
 from .jobs import APPROVAL_STATES, WAITING, Job, Script
+from .rotation import Rotations, rotation_rules
 from .storage import PREFIX, Blob, Storage, StorageError, StoredObject, metadata_of
 from .uploads import Decision, UploadOptions, Uploads
 
@@ -78,7 +81,12 @@ class SimulatedDocxworld(SimulatedPortal):
         self._delete_folder: Callable[[], object] | None = None
         self.storage = Storage(self._now, folder or self._temporary_folder(), self._origin)
         self.identities = Identities(self._now, token_seconds, app_client_id)
+        self.rotations = Rotations(self._now, self.identities, lambda: self.token_url)
         self.catalogue = Catalogue()
+        self.companies = Companies(self._now)
+        self.workflows = Workflows(self.catalogue, self.companies)
+        self.users = Users(self.identities, self.companies, self.catalogue)
+        self.accesses = Accesses(self._now, self.identities, self.companies, self.rotations)
         self.uploads = Uploads(self._now, self.storage, self.catalogue)
         self.downloads = Downloads(self._now, self.storage, self.catalogue)
         self.uploads.options = options or UploadOptions()
@@ -340,7 +348,16 @@ class SimulatedDocxworld(SimulatedPortal):
         ]
 
     def _rules(self) -> list[Rule]:
-        return [*upload_rules(self.uploads), *catalogue_rules(self.catalogue), *download_rules(self.downloads)]
+        return [
+            *upload_rules(self.uploads),
+            *catalogue_rules(self.catalogue),
+            *download_rules(self.downloads),
+            *rotation_rules(self.rotations),
+            *company_rules(self.companies),
+            *workflow_rules(self.workflows),
+            *user_rules(self.users),
+            *access_rules(self.accesses),
+        ]
 
     def _serving(self, rule: Rule) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def answer(request: web.Request) -> web.Response:
@@ -354,7 +371,7 @@ class SimulatedDocxworld(SimulatedPortal):
                     found = rule.handle(Call(request, account, role, query, body, file))
             except RefusedError as refusal:
                 return error_answer(refusal, request.path, self.clock())
-            return web.Response(body=json.dumps(found).encode(), content_type="application/json")
+            return _answer_of(rule, request, found)
 
         return answer
 
@@ -403,6 +420,16 @@ class SimulatedDocxworld(SimulatedPortal):
                 return self.storage.serve(request, request.path.removeprefix(PREFIX))
         except StorageError as refusal:
             return refusal.answer()
+
+
+def _answer_of(rule: Rule, request: web.Request, found: dict[str, Any] | list[Any] | None) -> web.Response:
+    """An answer in its documented status; what has been created is named by Location."""
+    if found is None:
+        return web.Response(status=rule.status)
+    created = rule.status is HTTPStatus.CREATED and isinstance(found, dict)
+    headers = {"Location": str(request.url / str(found["id"]))} if created and isinstance(found, dict) else {}
+    body = json.dumps(found).encode()
+    return web.Response(status=rule.status, body=body, content_type="application/json", headers=headers)
 
 
 def _content(stored: StoredObject) -> Content:

@@ -9,7 +9,7 @@ from typing import Any
 from sandbox.portals.server import Clock
 
 from .catalogue import Catalogue, Target, contains
-from .encryption import NO_ENCRYPTION, Encryption, EncryptionRequest, read_encryption
+from .encryption import NO_ENCRYPTION, TAG_BYTES, Encryption, EncryptionRequest, read_encryption
 from .errors import RefusedError, malformed, not_found, refused
 from .fields import Body, Query, page_of
 from .identity import Account
@@ -46,6 +46,9 @@ class UploadOptions:
     `url_count` None gives one URL per `bytes_per_url`, two at least. `etag_base` is the counter of the first URL. A
     repeated reference is answered with the job it has, with fresh URLs or with none, or refused altogether. A repeated
     completion is refused unless `repeated_complete_accepted`.
+
+    Of encrypted uploads, `announced_size` is what fileSize means. The key of a repeated request is the `same`,
+    `another`, or `none`; with `encryption_ignored` there never is one. `java_mask` wraps it as Java does.
     """
 
     chunk_threshold_bytes: int = 100 * 1000 * 1000
@@ -57,6 +60,10 @@ class UploadOptions:
     fresh_urls_for_existing: bool = True
     existing_refused: bool = False
     repeated_complete_accepted: bool = False
+    announced_size: str = "plaintext"
+    repeated_key: str = "same"
+    encryption_ignored: bool = False
+    java_mask: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,8 +124,13 @@ class Uploads:
             reference_id=body.text("referenceId", MAX_REFERENCE),
             customer_references=tuple(body.text(f"jobCustomerReference{n}", MAX_REFERENCE) for n in range(1, 7)),
             priority=body.choice("priority", PRIORITIES) or "NORMAL",
-            encryption=Encryption(encryption.provider) if encryption else None,
+            encryption=self._new_encryption(encryption),
         )
+
+    def _new_encryption(self, request: EncryptionRequest | None) -> Encryption | None:
+        if request is None or self.options.encryption_ignored:
+            return None
+        return Encryption(request.provider, java_mask=self.options.java_mask)
 
     def _target(self, account: Account, target_id: str) -> Target:
         target = self.catalogue.named(
@@ -141,11 +153,17 @@ class Uploads:
             job.url_count = max(MIN_URLS, wanted)
             job.upload_id = self.storage.start_multipart(job.key)
         self.jobs[job.id] = job
+        if job.encryption is not None:
+            self.storage.never_other_bytes(job.key)
 
     def _urls(self, job: Job, encryption: EncryptionRequest | None, exists: bool) -> dict[str, Any]:
         open_again = job.scheduled and (not exists or self.options.fresh_urls_for_existing)
+        if exists and job.scheduled and job.encryption and self.options.repeated_key == "another":
+            job.encryption = self._new_encryption(encryption) or job.encryption
         headers = self._headers(job) if job.upload_id is None else {}
-        keys = job.encryption.answer(encryption) if job.encryption and encryption else NO_ENCRYPTION
+        forgotten = exists and self.options.repeated_key == "none"
+        known = encryption is not None and job.encryption is not None and not forgotten
+        keys = job.encryption.answer(encryption) if known and job.encryption and encryption else NO_ENCRYPTION
         return {
             "id": job.id,
             "headers": headers,
@@ -162,7 +180,7 @@ class Uploads:
             "jobpriority": job.priority,
             "userid": job.owner.id,
         }
-        encrypted = job.encryption.headers(job.file_size) if job.encryption else {}
+        encrypted = job.encryption.headers(job.file_size - self._tag_announced()) if job.encryption else {}
         return {**{META_PREFIX + name: value for name, value in values.items()}, **encrypted}
 
     def _presigned(self, job: Job, headers: Mapping[str, str]) -> list[str]:
@@ -183,8 +201,26 @@ class Uploads:
     def _start(self, job: Job) -> None:
         default = APPROVED_FIRST if job.target.workflow.approval_needed else TRANSFERRED_SOON
         script = self.scripts.get(job.target.id, default)
-        whole = job.accepts_size(self.storage.objects[job.key].size)
-        job.start(script if whole else CUT_SHORT, self.clock())
+        job.start(script if self._is_whole(job) else CUT_SHORT, self.clock())
+
+    def _tag_announced(self) -> int:
+        return TAG_BYTES if self.options.announced_size == "ciphertext" else 0
+
+    def _is_whole(self, job: Job) -> bool:
+        """Whether the content has the announced size and, when it is encrypted, opens."""
+        stored = self.storage.objects[job.key]
+        if job.encryption is None:
+            return job.accepts_size(stored.size)
+        opened = job.encryption.opened(stored.read())
+        if opened is None:
+            self.storage.flags.append(f"an encrypted upload does not open: {job.id}")
+        return opened is not None and opened[1] == job.file_size - self._tag_announced()
+
+    def opened(self, process_id: str) -> tuple[str, int] | None:
+        """Hash (SHA-256) and length of the plain text of an encrypted upload; None while it is not there."""
+        job = self.jobs[process_id]
+        stored = self.storage.objects.get(job.key)
+        return None if stored is None or job.encryption is None else job.encryption.opened(stored.read())
 
     def complete(self, account: Account, body: Body) -> dict[str, Any]:
         """PUT /v1/uploads/complete."""
@@ -208,8 +244,14 @@ class Uploads:
         if set(etags) - set(used):
             raise _cannot_complete("etags of URLs that were not used")
         if any(etags[counter].strip('"') != blob.etag for counter, blob in used.items()):
+            self.storage.flags.append(f"a wrong ETag: {job.id}")
             raise _cannot_complete("an etag is not the one that was answered")
-        _check_sizes(list(used.values()))
+        self._check_sizes(list(used.values()))
+
+    def _check_sizes(self, parts: list[Blob]) -> None:
+        if any(part.size < MIN_PART_BYTES for part in parts[:-1]):
+            self.storage.flags.append("a chunk below 5 MiB")
+            raise _cannot_complete("only the last chunk may be smaller than 5 MB")
 
     # --- looking ---
 
@@ -310,11 +352,6 @@ def _by_counter(etags: Mapping[str, str]) -> dict[int, str]:
         return {int(counter): etag for counter, etag in etags.items()}
     except ValueError as error:
         raise malformed("etags: the keys are the counters of the URLs") from error
-
-
-def _check_sizes(parts: list[Blob]) -> None:
-    if any(part.size < MIN_PART_BYTES for part in parts[:-1]):
-        raise _cannot_complete("only the last chunk may be smaller than 5 MB")
 
 
 def _cannot_complete(debug: str) -> RefusedError:

@@ -1,17 +1,18 @@
 """What every portal package offers: its name, the schema of its secret, and how its adapters are made."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from amtsbote.http import Transport
-from amtsbote.portals.protocols import Destination, Source
+from amtsbote.portals.protocols import Destination, DropBook, NoDrops, Source
+from amtsbote.rotation import Rotator
 from amtsbote.tokens import TokenCache
 
 
@@ -69,20 +70,52 @@ class Connection:
         return f"{self.portal}/{self.name}"
 
 
+class KeyVault(Protocol):
+    """Keeps small secrets safe at rest. `context` is no secret; a secret opens only under the context it has."""
+
+    def seal(self, secret: bytes, context: str) -> bytes:
+        """Return a secret (4 KiB at most) in a form that only this vault can open."""
+        ...
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        """Return the secret; Retry where the vault does not open it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Tools:
-    """What an adapter works with, all of it bound to the current invocation."""
+    """What an adapter works with, all of it bound to the current invocation. Only who seals something has a vault."""
 
     transport: Transport
     tokens: TokenCache
     clock: Callable[[], datetime]
+    drops: DropBook = field(default_factory=NoDrops)
+    vault: KeyVault | None = None
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """How a portal rotates what its connections log in with.
+
+    `rotator` takes the secrets of the administrator and of the connection; `value_of` returns the value that rotates,
+    `with_value` the JSON object of a secret with another one. All raise Misconfigured where a login cannot rotate.
+    """
+
+    administrator: type[SecretPart]
+    rotator: Callable[[Any, Any, Tools], Rotator]
+    value_of: Callable[[Any], str]
+    with_value: Callable[[dict[str, Any], str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Portal:
-    """A portal: `source` and `destination` return None where the connection has that direction switched off."""
+    """A portal: `source` and `destination` return None where the connection has that direction switched off.
+
+    `rotation` is None where the portal cannot make a new secret by itself.
+    """
 
     name: str
     secret: type[ConnectionSecret]
     source: Callable[[Connection, Tools], Source | None]
     destination: Callable[[Connection, Tools], Destination | None]
+    rotation: Callable[[], Rotation] | None = None

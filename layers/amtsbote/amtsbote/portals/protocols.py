@@ -101,7 +101,8 @@ class Drop:
 
     `path` is the key below `<portal>/<connection>/`, `metadata` the object's user metadata (lower-case names),
     `reference` derives from bucket, key and version and is the same at every try. `read(start, length)` streams
-    bytes of just this version.
+    bytes of just this version. `modified` (UTC) is when it was dropped. `beside(file name)` returns the newest version
+    of the object whose key differs in its last part only, None where there is none.
     """
 
     key: str
@@ -112,6 +113,9 @@ class Drop:
     metadata: Mapping[str, str]
     reference: str
     read: Callable[[int, int], BinaryIO]
+    bucket: str = ""
+    modified: datetime | None = None
+    beside: Callable[[str], "Drop | None"] = lambda _: None
 
     @property
     def file_name(self) -> str:
@@ -119,8 +123,16 @@ class Drop:
         return self.path[-1]
 
 
+SHOWN = "shownMeanwhile"
+"""Where a journal's state may hold `{"at": <ISO moment>, "result": {…}}` for the receipt of a delivery under way."""
+
+
 class Journal(Protocol):
-    """The memory of one delivery: a small JSON object in the ledger that outlives a crash."""
+    """The memory of one delivery: a small JSON object in the ledger that outlives a crash.
+
+    A row holds 400 KB; keep far below. What `state[SHOWN]` says is in the receipt as long as the drop is being sent; a
+    receipt is rewritten at each change of it, so change it rarely.
+    """
 
     state: dict[str, Any]
 
@@ -151,6 +163,7 @@ class Delivery:
 
     `secret_until` (UTC): `result` holds a secret that ends then, and no trace of it is kept longer. `proven_by` is the
     name under which the source will list what proves that the recipient has it, None where nothing ever does.
+    `tracked_as` is what `track` is to be asked for, None where that is `portal_id`.
     """
 
     portal_id: str
@@ -161,6 +174,40 @@ class Delivery:
     error_message: str | None = None
     secret_until: datetime | None = None
     proven_by: str | None = None
+    tracked_as: str | None = None
+
+
+@dataclass(frozen=True)
+class KnownDrop:
+    """What is known of one version of another drop; `pending` says that it has still to be sent."""
+
+    version_id: str
+    pending: bool
+    outcome: Outcome
+    portal_id: str | None
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+class DropBook(Protocol):
+    """What became of other drops."""
+
+    def newest(self, bucket: str, key: str) -> KnownDrop | None:
+        """Return the newest version of an outbox key that has been seen."""
+        ...
+
+    def newest_sent(self, bucket: str, key: str) -> KnownDrop | None:
+        """Return the newest version of an outbox key that the portal has."""
+        ...
+
+
+class NoDrops:
+    """The book of somebody who has dropped nothing."""
+
+    def newest(self, bucket: str, key: str) -> KnownDrop | None:  # noqa: ARG002  (the protocol's)
+        """Return None."""
+        return None
+
+    newest_sent = newest
 
 
 class Destination(Protocol):
@@ -171,5 +218,5 @@ class Destination(Protocol):
         ...
 
     def track(self, portal_id: str) -> Delivery:
-        """Ask the portal how far the delivery is."""
+        """Ask the portal how far the delivery is, by its id there or by its `tracked_as`."""
         ...

@@ -1,6 +1,7 @@
 """deliver: send one outbox object version, resumably. It never sends a version twice."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,11 +30,13 @@ from amtsbote.lifecycle import ImpossibleTransition
 from amtsbote.messages import DropRequest
 from amtsbote.observability import count, log
 from amtsbote.outbox import Version
+from amtsbote.portals.protocols import SHOWN
 from amtsbote.queues import Attempt, describe
 from amtsbote.receipts import status_of
 from amtsbote.services import Services
 from amtsbote.verbs.accounts import as_retry, destination_of, require_unpaused
 
+STATE_NAME = re.compile(r"[A-Z][A-Z_]{0,39}")  # nothing else that a portal may say gets into an event
 PAUSED_SECONDS = 900  # how long a drop for a switched-off connection waits before it is looked at again
 
 
@@ -49,9 +52,25 @@ class LedgerJournal:
     row: DropRow
     state: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._shown = self.state.get(SHOWN)
+        self.bytes_counted = self._bytes_shown()
+
     def save(self) -> None:
         """Write the state down; LeaseLost when another worker has taken the delivery over."""
         self.row = self.services.ledger.advance_drop(self.row, Noted(self.row.fence, json.dumps(self.state)))
+        if self.state.get(SHOWN) != self._shown:
+            self._shown = self.state.get(SHOWN)
+            self.count_bytes(self._bytes_shown())
+            self.services.receipts.write(self.row)
+
+    def count_bytes(self, sent: int) -> None:
+        """Report what has been sent beyond what was reported before."""
+        count("BytesSent", max(0, sent - self.bytes_counted))
+        self.bytes_counted = max(sent, self.bytes_counted)
+
+    def _bytes_shown(self) -> int:
+        return int((self._shown or {"result": {}})["result"].get("bytesSent", 0))
 
 
 def deliver(request: DropRequest, attempt: Attempt, services: Services, deadline: Deadline) -> None:
@@ -131,6 +150,7 @@ def _send_leased(row: DropRow, version: Version, address: DropAddress, services:
         if services.connections.is_current(connection):
             raise
         raise Retry("SECRET_CHANGED", "the secret was changed meanwhile") from None
+    journal.count_bytes(drop.size)
     if delivery.proven_by is not None:
         services.ledger.await_proof(row, delivery.proven_by)
     _tell(services.ledger.advance_drop(journal.row, Reported(delivery, row.fence)), services)
@@ -174,7 +194,11 @@ def _tell(row: DropRow, services: Services) -> None:
 def publish_update(row: DropRow, services: Services) -> None:
     """Write the receipt of a drop and send the event that says so."""
     key = services.receipts.write(row)
-    more: Mapping[str, str] = {"status": status_of(row), "versionId": row.version_id}
+    more: Mapping[str, str | list[str]] = {
+        "status": status_of(row),
+        "versionId": row.version_id,
+        "states": [step.state for step in row.steps if STATE_NAME.fullmatch(step.state)],
+    }
     services.bus.publish(Event(EventType.DELIVERY_UPDATED, row.portal, row.connection, row.portal_id, key, more))
 
 

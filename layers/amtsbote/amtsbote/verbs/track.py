@@ -68,7 +68,7 @@ def _track_one(row: DropRow, destination: Destination, services: Services) -> No
 
 def _ask(row: DropRow, destination: Destination, services: Services) -> DropRow:
     try:
-        delivery = destination.track(row.portal_id or "")
+        delivery = destination.track(row.tracked_as or row.portal_id or "")
     except (Misconfigured, OutOfTime):
         raise
     except Retry as retry:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from amtsbote.errors import Misconfigured
 from amtsbote.portals.docxworld import PORTAL, DocxworldSecret
 from amtsbote.portals.docxworld.connection import ClientCredentials, UserPassword
 from amtsbote.portals.portal import Connection, Tools
@@ -31,6 +30,7 @@ def test_client_credentials_are_the_other_kind(body: dict[str, Any]) -> None:
 def test_what_is_left_out_has_a_default(body: dict[str, Any]) -> None:
     secret = DocxworldSecret.model_validate(body | {"uploader": {}, "downloader": {"clientId": "x"}})
     assert secret.uploader is not None
+    assert secret.uploader.file_size == "plaintext"
     assert (secret.uploader.role, secret.uploader.encryption, secret.uploader.etag_base) == (
         "ROLE_CUSTOMER_UPLOADER",
         "none",
@@ -52,6 +52,7 @@ def test_a_trailing_slash_of_the_address_does_not_matter(body: dict[str, Any]) -
         ({"auth": TECHNICAL}, "clientSecret"),
         ({"uploader": {"etagBase": 2}}, "etagBase"),
         ({"uploader": {"encryption": "rot13"}}, "encryption"),
+        ({"uploader": {"fileSize": "both"}}, "fileSize"),
         ({"uploader": {"role": "ROLE_KING"}}, "role"),
         ({"downloader": {"clientId": " "}}, "clientId"),
         ({"downloader": {"clientId": "x", "types": ["LETTER"]}}, "types"),
@@ -73,10 +74,12 @@ def test_values_are_never_shown(body: dict[str, Any]) -> None:
     assert "geheim" not in str(refused.value)
 
 
-@pytest.mark.parametrize("kind", ["docxworld", "kms"])
-def test_encryption_is_refused_until_it_is_built(connect: Callable[..., Connection], tools: Tools, kind: str) -> None:
-    with pytest.raises(Misconfigured, match=r"uploader\.encryption"):
-        PORTAL.destination(connect(uploader={"encryption": kind}), tools)
+@pytest.mark.parametrize("kind", ["none", "docxworld", "kms"])
+@pytest.mark.parametrize("size", ["plaintext", "ciphertext"])
+def test_encryption_is_switched_on_by_the_secret(
+    connect: Callable[..., Connection], tools: Tools, kind: str, size: str
+) -> None:
+    assert PORTAL.destination(connect(uploader={"encryption": kind, "fileSize": size}), tools) is not None
 
 
 def test_a_direction_that_is_left_out_is_off(connect: Callable[..., Connection], tools: Tools) -> None:

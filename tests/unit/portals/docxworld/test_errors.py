@@ -55,6 +55,13 @@ def test_the_code_is_the_portals_own() -> None:
     assert error("target_inactive").code == "TARGET_INACTIVE"
 
 
+def test_a_token_that_is_denied_is_no_role_that_is_denied() -> None:
+    said = translate(answer(f"{CODE_PREFIX}connect.company.error.client.access_denied", 401))
+    assert isinstance(said, Misconfigured) and said.code == "UNAUTHORIZED"
+    role = translate(answer(f"{CODE_PREFIX}connect.company.error.client.access_denied", 403))
+    assert isinstance(role, Misconfigured) and role.code == "ACCESS_DENIED"
+
+
 def test_the_portals_words_stay_out_of_the_message() -> None:
     said = error("validation")
     assert said.portal_words == "Frau Muster; Herr Muster"

@@ -66,7 +66,6 @@ def test_the_longest_reference_fits() -> None:
         (a_drop(size=0), "no bytes"),
         (a_drop("W1"), "key"),
         (a_drop("W1", "a", "b.pdf"), "key"),
-        (a_drop("W1", "brief.pdf.cancel.json"), "cancelled"),
     ],
 )
 def test_what_docxworld_would_not_take_is_refused_by_name(drop: Drop, named: str) -> None:

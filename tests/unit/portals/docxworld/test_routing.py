@@ -97,10 +97,11 @@ def test_a_role_that_may_not_look_up_is_told_to_use_uuids(
         book.find("a", "W1", client, ROLE, NOW)
 
 
+@pytest.mark.parametrize("refused", [Reply(401, {}), refusal(401, "connect.company.error.client.access_denied")])
 def test_an_account_that_is_refused_stays_the_connections_mistake(
-    server: Server, client: DocxworldClient, book: TargetBook
+    server: Server, client: DocxworldClient, book: TargetBook, refused: Reply
 ) -> None:
-    server.on("GET", WORKFLOWS, Reply(401, {}))
+    server.on("GET", WORKFLOWS, refused)
     with pytest.raises(Misconfigured):
         book.find("a", "W1", client, ROLE, NOW)
 

@@ -61,8 +61,23 @@ def test_the_steps_are_the_portals_own() -> None:
 
 def test_the_approval_stands_between_upload_and_transfer() -> None:
     delivery = delivery_of(upload("SCHEDULED", "UPLOADED", "TRANSFERRED", approval="APPROVED"))
-    assert [step.state for step in delivery.steps] == ["SCHEDULED", "UPLOADED", "APPROVED", "TRANSFERRED"]
+    assert [step.state for step in delivery.steps] == [
+        "SCHEDULED",
+        "UPLOADED",
+        "WAITING_APPROVAL",
+        "APPROVED",
+        "TRANSFERRED",
+    ]
     assert list(delivery.steps) == sorted(delivery.steps, key=lambda step: step.at)
+
+
+@pytest.mark.parametrize("decided", ["APPROVED", "REJECTED", "EXPIRED", "CANCELLED"])
+def test_what_was_decided_has_waited_before(decided: str) -> None:
+    assert [step.state for step in delivery_of(upload("UPLOADED", approval=decided)).steps] == [
+        "UPLOADED",
+        "WAITING_APPROVAL",
+        decided,
+    ]
 
 
 def test_an_unneeded_approval_is_no_step() -> None:

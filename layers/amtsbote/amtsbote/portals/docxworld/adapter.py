@@ -9,7 +9,8 @@ from amtsbote.portals.docxworld.client import DocxworldClient
 from amtsbote.portals.docxworld.connection import DocxworldSecret, Downloader
 from amtsbote.portals.docxworld.models import Download, DownloadType, Role, read
 from amtsbote.portals.docxworld.presigned import opened
-from amtsbote.portals.portal import Connection, Portal, Tools
+from amtsbote.portals.docxworld.roles import DOWNLOADER_ROLES, ROLE_REFUSALS
+from amtsbote.portals.portal import Connection, Portal, Rotation, Tools
 from amtsbote.portals.protocols import (
     Acknowledgement,
     AcknowledgeOutcome,
@@ -24,12 +25,6 @@ from amtsbote.portals.protocols import (
 ACKNOWLEDGE_BATCH = 25  # each item is a call of its own; this many fit into one invocation
 ANY_CONTENT = "application/octet-stream"
 THROTTLED = "PORTAL_THROTTLED"
-ROLE_REFUSALS = frozenset({"ACCESS_DENIED", "ROLE_NOT_ASSIGNED", "ROLE_NOT_EXISTS"})
-
-DOWNLOADER_ROLES = {
-    DownloadType.RESULT: Role.CUSTOMER_DOWNLOADER_RESULTS,
-    DownloadType.REPORT: Role.CUSTOMER_DOWNLOADER_REPORTS,
-}
 
 
 class DocxworldSource:
@@ -141,18 +136,24 @@ def source(connection: Connection, tools: Tools) -> Source | None:
 
 
 def destination(connection: Connection, tools: Tools) -> Destination | None:
-    """Return the uploads of a connection, None where it has no `uploader`."""
+    """Return what is sent from a connection, None where it has no `uploader`."""
+    from amtsbote.portals.docxworld.outgoing import Outgoing
     from amtsbote.portals.docxworld.uploads import DocxworldDestination
 
     secret: DocxworldSecret = connection.secret
     if secret.uploader is None:
         return None
-    if secret.uploader.encryption != "none":
-        said = f"uploader.encryption {secret.uploader.encryption!r} is not built yet; set it to 'none'"
-        raise Misconfigured("ENCRYPTION_NOT_BUILT", said)
-    return DocxworldDestination(
-        _client(secret, tools), tools, secret.uploader, f"{connection.prefix} {secret.base_url}"
+    return Outgoing(
+        DocxworldDestination(_client(secret, tools), tools, secret.uploader, f"{connection.prefix} {secret.base_url}"),
+        secret.auth,
     )
 
 
-PORTAL = Portal("docxworld", DocxworldSecret, source, destination)
+def rotation() -> Rotation:
+    """Return how the client secret of a technical access is rotated; loaded by the one function that does it."""
+    from amtsbote.portals.docxworld.rotation import ROTATION
+
+    return ROTATION
+
+
+PORTAL = Portal("docxworld", DocxworldSecret, source, destination, rotation)

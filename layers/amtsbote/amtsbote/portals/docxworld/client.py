@@ -57,6 +57,10 @@ class DocxworldClient:
         login = login_of(auth, transport, tokens or TokenCache(), clock)
         return cls(PortalHttp(transport, base_url, login, translate))
 
+    def log_in(self) -> None:
+        """Have a token ready, so that the next call fails for reasons of its own only."""
+        self._http.log_in()
+
     @cached_property
     def downloads(self) -> "Downloads":
         """Documents that docxworld holds ready."""

@@ -34,11 +34,16 @@ Auth = Annotated[UserPassword | ClientCredentials, Field(discriminator="kind")]
 
 
 class Uploader(SecretPart):
-    """How drops are uploaded. `etag_base` is the number of the first URL in the ETags of a chunked upload."""
+    """How drops are uploaded. `etag_base` is the number of the first URL in the ETags of a chunked upload.
+
+    `encryption` other than `none`: the file is encrypted before it leaves, under a key that docxworld makes and keeps
+    by itself or in KMS. `file_size` is which size docxworld is told of a file that it gets encrypted.
+    """
 
     role: Role = Role.CUSTOMER_UPLOADER
     encryption: Literal["none", "docxworld", "kms"] = "none"
     etag_base: int = Field(default=1, ge=0, le=1)
+    file_size: Literal["plaintext", "ciphertext"] = "plaintext"
 
 
 class Downloader(SecretPart):

@@ -13,6 +13,7 @@ from amtsbote.errors import AmtsboteError, Misconfigured, Reject, Retry, Unavail
 from amtsbote.http import Answer
 
 CODE_PREFIX = "de.profiforms.docxworld."
+UNAUTHORIZED = 401
 
 ErrorKind = type[AmtsboteError]
 
@@ -118,6 +119,8 @@ def translate(answer: Answer) -> AmtsboteError | None:
     """
     said = _object(answer)
     name = _last_part(said.get("messageCode"))
+    if answer.status == UNAUTHORIZED and name == "access_denied":
+        name = "unauthorized"  # some services say so of a token; taken for a refused role, it would fail good drops
     if name not in MEANINGS:
         return None
     kind, sentence = MEANINGS[name]

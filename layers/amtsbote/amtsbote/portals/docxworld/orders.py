@@ -16,7 +16,6 @@ from amtsbote.portals.protocols import Drop
 
 MULTIPART = "MULTIPART"
 KEY_FORM = "docxworld/<connection>/<target>/<file name>"
-CANCEL_SUFFIX = ".cancel.json"
 DERIVED_CHARACTERS = 24  # of the hash behind a backend's reference-id: 96 bits
 BACKEND_REFERENCE_LIMIT = REFERENCE_LIMIT - DERIVED_CHARACTERS - 1
 CUSTOMER_REFERENCE = re.compile(r"customer-reference-(.*)")
@@ -43,8 +42,6 @@ def check(drop: Drop) -> None:
     """Reject a key that is no upload, and a file that is empty."""
     if len(drop.path) != 2 or not all(part.strip() for part in drop.path):
         raise Reject("KEY_FITS_NO_RULE", f"the key fits no rule; an upload is dropped as {KEY_FORM}")
-    if drop.file_name.endswith(CANCEL_SUFFIX):
-        raise Reject("CANCEL_NOT_BUILT", "an approval cannot be cancelled this way yet; cancel it at docxworld")
     if drop.size == 0:
         raise Reject("FILE_EMPTY", "the file has no bytes: there is nothing to print; drop it again with its content")
 

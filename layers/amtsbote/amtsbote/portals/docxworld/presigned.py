@@ -6,7 +6,7 @@ A presigned address is a secret, and its path may carry a file name: neither goe
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from amtsbote.errors import OutOfTime, Retry, Unavailable
@@ -21,6 +21,14 @@ class DeadLink(Retry):
 
     def __init__(self, said: str) -> None:
         super().__init__("LINK_REFUSED", said)
+
+
+class Sendable(Protocol):
+    """What is sent: its length in bytes is known, and it is handed over block by block."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class Content:
@@ -53,10 +61,11 @@ class Content:
         return block
 
 
-def put(transport: Transport, url: str, headers: Mapping[str, str], content: Content) -> Mapping[str, str]:
+def put(transport: Transport, url: str, headers: Mapping[str, str], content: Sendable) -> Mapping[str, str]:
     """Send a piece of a file and return the storage's headers; DeadLink where the address is refused."""
+    body = content if len(content) else b""  # of what is empty, requests would not tell the length
     with _discreet():
-        answer = transport.call("PUT", url, headers=headers, body=content)
+        answer = transport.call("PUT", url, headers=headers, body=body)
     if not answer.ok:
         raise _refusal(answer)
     return answer.headers

@@ -9,6 +9,7 @@ from amtsbote.portals.protocols import Delivery, Outcome, Step
 ARRIVED = frozenset({JobState.TRANSFERRED, JobState.COLLECTED, JobState.DUPLICATED})
 BEFORE_APPROVAL = frozenset({JobState.SCHEDULED, JobState.UPLOADED})
 REFUSED = frozenset({ApprovalState.REJECTED, ApprovalState.CANCELLED, ApprovalState.EXPIRED})
+DECIDED = REFUSED | {ApprovalState.APPROVED}
 
 FAILURES: Mapping[str, tuple[str, str]] = {
     ApprovalState.REJECTED: ("APPROVAL_REJECTED", "the approval was rejected"),
@@ -71,7 +72,7 @@ def _outcome(upload: Upload, failure: str | None) -> Outcome:
 
 
 def _steps(upload: Upload) -> tuple[Step, ...]:
-    """Return the portal's steps in order; the approval, which has no time of its own, stands after the upload."""
+    """Return the portal's steps in order; the approval, whose states have no times, stands after the upload."""
     events = sorted(upload.events or (), key=lambda event: event.created)
     before = [Step(event.created, event.action) for event in events if event.action in BEFORE_APPROVAL]
     after = [Step(event.created, event.action) for event in events if event.action not in BEFORE_APPROVAL]
@@ -82,7 +83,8 @@ def _approval(upload: Upload, before: list[Step]) -> list[Step]:
     at = before[-1].at if before else upload.created
     if at is None or upload.approval_state in (None, ApprovalState.NOT_REQUIRED):
         return []
-    return [Step(at, str(upload.approval_state))]
+    waited = [ApprovalState.WAITING_APPROVAL] if upload.approval_state in DECIDED else []
+    return [Step(at, str(state)) for state in (*waited, upload.approval_state)]
 
 
 def _result(upload: Upload, task: ApprovalTask | None) -> dict[str, Any]:

@@ -5,19 +5,24 @@ Documented on the page under "Upload". What the page leaves open is settled here
 - An upload that may have arrived (its last step was tried and the answer lost) is looked at before anything is sent.
 - Addresses that are refused or ended are asked for again under the same `referenceId`; the portal answers the same
   upload. Parts that are there already are kept only where the new addresses name the same upload in the storage.
-- An upload that exists without an address to send to is asked for a few times, then refused with a mend.
+- An upload that cannot be gone on with (no address, another key than the one that bytes were sent under) is replaced:
+  the drop is uploaded anew under a further `referenceId`, once it is certain that the old one has not arrived and
+  will not. The old one is looked at again before the new one's last step, and named in the receipt.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from amtsbote.errors import Misconfigured, OutOfTime, Reject, Retry, Unavailable
 from amtsbote.portals.docxworld.client import DocxworldClient
 from amtsbote.portals.docxworld.connection import Uploader
-from amtsbote.portals.docxworld.models import ApprovalTask, Role, Upload, UploadOrder, UploadUrls
-from amtsbote.portals.docxworld.orders import check, order_of
-from amtsbote.portals.docxworld.presigned import Content, DeadLink, put
+from amtsbote.portals.docxworld.models import REFERENCE_LIMIT, ApprovalTask, Role, Upload, UploadOrder, UploadUrls
+from amtsbote.portals.docxworld.orders import check, order_of, reference_of
+from amtsbote.portals.docxworld.parts import PARTS_IN_FLIGHT, Transfer
+from amtsbote.portals.docxworld.presigned import DeadLink
 from amtsbote.portals.docxworld.progress import Progress
 from amtsbote.portals.docxworld.resources.base import Paging
 from amtsbote.portals.docxworld.routing import TargetBook
@@ -25,11 +30,18 @@ from amtsbote.portals.docxworld.tracking import delivery_of, has_arrived, was_re
 from amtsbote.portals.portal import Tools
 from amtsbote.portals.protocols import Delivery, Drop, Journal
 
-ROUNDS = 2  # addresses that are refused are asked for again once per invocation
-FRUITLESS_LIMIT = 4  # times that an unfinished upload may come without an address
+if TYPE_CHECKING:
+    from amtsbote.portals.docxworld.protection import Protection
+
+ROUNDS = 2  # addresses that are refused, with no part sent, are asked for again once per invocation
+FRUITLESS_LIMIT = 4  # times that an unfinished upload may come without an address that works
+GENERATIONS = 3  # uploads of one drop, each replacing the one before
+FAIR_SECONDS = 300  # an invocation with so much time left should get at least one part through
+SLOW_LIMIT = 5  # invocations in a row that did not; after the first, parts go one at a time
 ENDING = timedelta(seconds=60)  # an address this close to its end is not used any more
+SETTLING = timedelta(minutes=10)  # after a last step whose answer was lost, until "not there" is certain
 UNASSEMBLED = frozenset({"CHUNK_MISSING", "S3_COMPLETE_UPLOAD"})
-NO_HEADERS: Mapping[str, str] = {}
+NOT_ENCRYPTED = "none"
 
 _BOOK = TargetBook()  # shared by all invocations of this process
 
@@ -52,8 +64,11 @@ class DocxworldDestination:
         Reject names what docxworld refuses and the mend. OutOfTime leaves between two parts.
         """
         check(drop)
-        delivering = Delivering(self, drop, Progress(journal))
-        return self.track(delivering.run())
+        progress = Progress(journal)
+        delivery = self.track(Delivering(self, drop, progress).run())
+        if not progress.replaced:
+            return delivery
+        return replace(delivery, result={**delivery.result, "replaces": progress.replaced})
 
     def track(self, portal_id: str) -> Delivery:
         """Return how far an upload is; Reject where docxworld does not know it (any more)."""
@@ -78,58 +93,103 @@ class DocxworldDestination:
         return next((task for task in own if task.approval_state == upload.approval_state), None)
 
 
+def reference_of_generation(reference: str, generation: int) -> str:
+    """Return the `referenceId` of one upload of a drop: the drop's own for the first, with a counter for the next."""
+    if generation == 1:
+        return reference
+    counter = f".{generation}"
+    return reference[: REFERENCE_LIMIT - len(counter)] + counter
+
+
 class Delivering:
     """One drop on its way: the steps of `DocxworldDestination.deliver`."""
 
     def __init__(self, destination: DocxworldDestination, drop: Drop, progress: Progress) -> None:
         self._uploads = destination.client.uploads
         self._destination = destination
-        self._transport = destination.tools.transport
+        self._tools = destination.tools
         self._role = destination.uploader.role
         self._drop = drop
         self._progress = progress
+        self._protection = self._new_protection()
 
     def run(self) -> str:
         """Bring the file to the portal, unless it is there; return the portal's id of the upload."""
         if not self._progress.sent:
-            self._send(order_of(self._drop, self._target()))
+            self._send()
             self._progress.finish()
-        return self._progress.process_id
+        return str(self._progress.process_id)
 
+    def _new_protection(self) -> "Protection | None":
+        uploader = self._destination.uploader
+        if self._progress.key is None and uploader.encryption == NOT_ENCRYPTED:
+            return None
+        from amtsbote.portals.docxworld.protection import Protection  # and with it the package that encrypts
+
+        return Protection(uploader, self._tools.vault, self._drop.size, self._progress)
+
+    @cached_property
     def _target(self) -> str:
         if self._progress.target is None:
-            to, now = self._destination, self._destination.tools.clock()
-            found = to.book.find(to.account, self._drop.path[0], to.client, self._role, now)
-            self._progress.aim(found)
+            to, now = self._destination, self._tools.clock()
+            self._progress.aim(to.book.find(to.account, self._drop.path[0], to.client, self._role, now))
         return str(self._progress.target)
 
-    def _send(self, order: UploadOrder) -> None:
+    @property
+    def _reference(self) -> str:
+        return reference_of_generation(reference_of(self._drop), self._progress.generation)
+
+    def _send(self) -> None:
         """Return when the portal has the file; refused addresses are asked for again."""
-        if self._progress.began and self._arrived():
-            return
-        for round_number in range(1, ROUNDS + 1):
-            if not self._progress.urls and self._ask(order):
-                return
+        order_of(self._drop, self._target)  # so that what is wrong with the drop is said before anything else
+        refusals, done = 0, self._is_settled()
+        while not (done or self._is_found()):
+            there = self._progress.bytes_there
             try:
                 self._transfer()
-            except DeadLink:
+                done = True
+            except DeadLink as refusal:
                 self._progress.forget_addresses()
-                if round_number == ROUNDS:
-                    raise
-            else:
-                return
+                refusals = refusals + 1 if self._progress.bytes_there == there else 0
+                if refusals == ROUNDS:
+                    refusals, done = 0, self._gave_up_slowly(refusal)
+
+    def _is_settled(self) -> bool:
+        """Return whether what an earlier invocation began has arrived; replace it where it may not be gone on with."""
+        if self._progress.began_at and self._arrived():
+            return True
+        begun_in_clear = self._progress.process_id is not None and self._progress.key is None
+        return self._protection is not None and begun_in_clear and self._replaced_by_itself()
+
+    def _is_found(self) -> bool:
+        """Have addresses to send to; return True where the portal turns out to have the file already."""
+        while not self._progress.urls:
+            if self._ask():
+                return True
+        return False
 
     # --- addresses ---------------------------------------------------------------------------------------------------
 
-    def _ask(self, order: UploadOrder) -> bool:
+    def _ask(self) -> bool:
         """Ask for addresses; return True where the portal turns out to have the file already."""
-        answer = self._request(order)
-        urls = answer.upload_urls or ()
-        self._progress.adopt(answer.id, urls, answer.headers or {}, self._drop.size)
-        if answer.job_already_exists and self._arrived():
+        order = order_of(self._drop, self._target).model_copy(update={"reference_id": self._reference})
+        answer = self._request(self._protection.asking_for_key(order) if self._protection else order)
+        exists, urls = bool(answer.job_already_exists), answer.upload_urls or ()
+        if exists and self._has_arrived(answer.id):
+            self._progress.name(answer.id)
             return True
         if not urls:
-            self._give_up_slowly()
+            self._progress.name(answer.id)
+            return self._gave_up_slowly(_no_address())
+        return self._adopt(answer, urls)
+
+    def _adopt(self, answer: UploadUrls, urls: Sequence[str]) -> bool:
+        """Take the addresses, and the key; where it cannot be gone on with them, replace the upload."""
+        key = self._protection.key_from(answer, self._reference) if self._protection else None
+        if self._protection and key is None:
+            self._progress.name(answer.id)
+            return self._replaced_by_itself()
+        self._progress.adopt(answer.id, urls, answer.headers or {}, self._drop.size, key)
         return False
 
     def _request(self, order: UploadOrder) -> UploadUrls:
@@ -162,59 +222,87 @@ class Delivering:
             "TARGET_DENIED", f"docxworld denies uploads to this target; {mend}", portal_words=denial.portal_words
         )
 
-    def _give_up_slowly(self) -> None:
-        if self._progress.count_fruitless() >= FRUITLESS_LIMIT:
-            said = "docxworld has an unfinished upload of this drop and gives no address to send it to"
-            raise Reject("UPLOAD_STUCK", f"{said}; have it deleted there and drop the file again")
-        raise Retry("UPLOAD_WITHOUT_ADDRESS", "docxworld knows the upload and gives no address to send it to yet")
-
     def _check_alive(self) -> None:
         end = self._progress.ends_at
-        if end is not None and end - ENDING <= self._destination.tools.clock():
+        if end is not None and end - ENDING <= self._tools.clock():
             raise DeadLink("the presigned addresses have ended")
+
+    # --- replacing ---------------------------------------------------------------------------------------------------
+
+    def _gave_up_slowly(self, refusal: Retry) -> bool:
+        """Come again a few times, then replace the upload; return True where it turns out to have arrived."""
+        if self._progress.count_fruitless() < FRUITLESS_LIMIT:
+            raise refusal
+        return self._replaced_by_itself()
+
+    def _replaced_by_itself(self) -> bool:
+        """Give the upload up for another one; return True where it has arrived, so that nothing more is to be done.
+
+        Retry until it is certain that it has not: the storage may still be busy with what was sent last.
+        """
+        if self._progress.process_id is not None and self._arrived():
+            return True
+        tried = self._progress.began_at
+        if tried is not None and self._tools.clock() < tried + SETTLING:
+            raise Retry("UPLOAD_UNSETTLED", "whether the upload has arrived is not certain yet")
+        if self._progress.generation >= GENERATIONS:
+            said = "docxworld has unfinished uploads of this drop that cannot be gone on with"
+            raise Reject("UPLOAD_STUCK", f"{said}; have them deleted there and drop the file again")
+        self._progress.replace()
+        return False
+
+    def _began(self) -> bool:
+        """Write down that the last step is tried; False where an upload that was replaced has arrived after all."""
+        for process_id in self._progress.replaced:
+            if self._has_arrived(process_id):
+                self._progress.return_to(process_id)
+                return False
+        self._progress.begin(self._tools.clock())
+        return True
 
     # --- transfer ----------------------------------------------------------------------------------------------------
 
     def _transfer(self) -> None:
-        urls = self._progress.urls
-        if len(urls) == 1:
-            self._send_whole(urls[0])
-        else:
-            self._send_chunks(urls)
-            self._complete()
-
-    def _send_whole(self, url: str) -> None:
         self._ready()
-        self._progress.begin()
-        self._put(url, self._progress.headers, 0, self._drop.size)
+        if len(self._progress.urls) == 1:
+            if self._began():
+                self._send_parts()
+        else:
+            self._progress.touch()
+            self._send_parts()
+            if self._began():
+                self._complete()
 
-    def _send_chunks(self, urls: Sequence[str]) -> None:
-        for chunk in self._progress.missing():
-            self._ready()
-            etag = self._put(urls[chunk.counter], NO_HEADERS, chunk.start, chunk.length)
-            self._progress.has_part(chunk.counter, etag)
+    def _send_parts(self) -> None:
+        tools, progress = self._tools, self._progress
+        at_once = PARTS_IN_FLIGHT if not progress.slow else 1
+        cipher = self._protection.cipher(self._reference) if self._protection else None
+        transfer = Transfer(tools.transport, self._drop, progress, cipher, self._ready, tools.clock, at_once)
+        there, seconds = progress.bytes_there, tools.transport.deadline.remaining_seconds()
+        try:
+            transfer.run()
+        except OutOfTime:
+            if progress.bytes_there == there and seconds >= FAIR_SECONDS:
+                self._note_slowness()
+            raise
+
+    def _note_slowness(self) -> None:
+        """Reject a file of which not one part ever gets through in the time of a whole invocation."""
+        if self._progress.count_slow() >= SLOW_LIMIT:
+            part = self._progress.plan.chunk_bytes
+            raise Reject("LINE_TOO_SLOW", f"no part of {part} bytes could be sent to docxworld's storage in time")
 
     def _ready(self) -> None:
         """Raise OutOfTime or DeadLink before a piece is begun that could not be ended."""
-        self._transport.deadline.check()
+        self._tools.transport.deadline.check()
         self._check_alive()
-
-    def _put(self, url: str, headers: Mapping[str, str], start: int, length: int) -> str:
-        """Send a piece and return its ETag; an answer without one is not the storage's (a page of some proxy)."""
-        with closing(self._drop.read(start, length)) as source:
-            content = Content(source, length, self._transport.deadline.check)
-            etag = put(self._transport, url, headers, content).get("ETag")
-        if not etag:
-            raise Retry("STORAGE_ERROR", "what was sent to the storage was answered without an ETag")
-        return etag
 
     def _complete(self) -> None:
         """Have the parts put together; an error is believed only after a look at the upload."""
         base = self._destination.uploader.etag_base
-        etags = {counter + base: etag for counter, etag in sorted(self._progress.etags.items())}
-        self._progress.begin()
+        etags: Mapping[int, str] = {counter + base: etag for counter, etag in self._progress.etags.items()}
         try:
-            self._uploads.complete(self._progress.process_id, etags, role=self._role)
+            self._uploads.complete(str(self._progress.process_id), etags, role=self._role)
         except OutOfTime:
             raise
         except (Retry, Reject, Unavailable) as error:
@@ -225,10 +313,17 @@ class Delivering:
             raise
 
     def _arrived(self) -> bool:
-        """Return whether the upload's steps say that the portal has the file."""
+        return self._has_arrived(str(self._progress.process_id))
+
+    def _has_arrived(self, process_id: str) -> bool:
+        """Return whether an upload's steps say that the portal has the file."""
         try:
-            return has_arrived(self._uploads.get(self._progress.process_id, role=self._role))
+            return has_arrived(self._uploads.get(process_id, role=self._role))
         except Reject as error:
             if error.code != "JOB_NOT_FOUND":
                 raise
             return False
+
+
+def _no_address() -> Retry:
+    return Retry("UPLOAD_WITHOUT_ADDRESS", "docxworld knows the upload and gives no address to send it to yet")

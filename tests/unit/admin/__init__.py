@@ -1,0 +1,1 @@
+"""Tests of the administration's command line."""
