@@ -4,6 +4,7 @@
 PYTHON ?= python3
 UV ?= uv
 WORKERS ?= 2
+MINUTES ?= 5
 
 VENV := .venv/.installed
 VENV313 := .venv313/.installed
@@ -15,7 +16,7 @@ CODE := functions layers/amtsbote sandbox tools
 PRESENT = $(wildcard $(CODE) tests benchmarks)
 
 .DEFAULT_GOAL := check
-.PHONY: setup demo up test test-313 test-all lint types template figures check lock clean
+.PHONY: setup demo up soak simulate mutants test test-313 test-all lint types template figures check lock clean
 
 setup: $(VENV) $(SAM)
 
@@ -24,6 +25,9 @@ demo: setup
 
 up: setup
 	$(BIN)/python -m sandbox up
+
+soak: setup
+	$(BIN)/python -m sandbox soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -38,6 +42,16 @@ endif
 test-all:
 	$(MAKE) test
 	$(MAKE) test-313
+
+# make simulate SEEDS=10000, make simulate SEED=4711 [PORTAL=duba]
+SEEDS ?= 500
+simulate: $(VENV)
+	PYTHONPATH=layers/amtsbote:. $(BIN)/python -m tests.simulation --workers $(WORKERS) \
+	    $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(PORTAL),--portal $(PORTAL)) $(if $(JSON),--json $(JSON))
+
+# Mistakes made on purpose in a copy of the code; the simulation must catch each. make mutants ONLY=lease
+mutants: $(VENV)
+	PYTHONPATH=layers/amtsbote:. $(BIN)/python -m tests.simulation.mutants --workers $(WORKERS) $(if $(ONLY),--only "$(ONLY)")
 
 lint: $(VENV)
 	$(BIN)/ruff check $(PRESENT)
@@ -57,6 +71,7 @@ check:
 	$(MAKE) lint
 	$(MAKE) types
 	$(MAKE) test-all
+	$(MAKE) simulate
 	$(MAKE) template
 	$(MAKE) figures
 

@@ -1,4 +1,6 @@
-"""`python -m sandbox up` leaves the whole system running; `python -m sandbox demo` runs all flows end to end."""
+"""`python -m sandbox up` leaves the whole system running; `python -m sandbox demo` runs all flows end to end;
+`python -m sandbox soak` does so for minutes, under violence.
+"""
 
 import argparse
 import json
@@ -29,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, _interrupt)
     if arguments[:1] == ["demo"]:
         return _demo(arguments[1:])
+    if arguments[:1] == ["soak"]:
+        return _soak(arguments[1:])
     options = _parser().parse_args(arguments)
     try:
         return up(options)
@@ -56,6 +60,15 @@ def _demo(arguments: Sequence[str]) -> int:
 
     try:
         return demo(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _soak(arguments: Sequence[str]) -> int:
+    from sandbox.soak import main as soak
+
+    try:
+        return soak(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -103,7 +116,7 @@ def _endpoints(aws: EmbeddedAws, portals: Portals) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="up|demo")
+    commands = parser.add_subparsers(required=True, metavar="up|demo|soak")
     up_command = commands.add_parser("up", help="the whole system, left running until Ctrl-C")
     up_command.add_argument(
         "--aws-port", type=_port, default=0, metavar="N", help="port of the AWS (default: a free one)"
@@ -113,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     up_command.add_argument("--state-dir", type=Path, metavar="DIR", help="keep everything there and go on from it")
     up_command.add_argument("--json", action="store_true", help="first line on standard output: one JSON object")
     commands.add_parser("demo", help="all flows end to end")
+    commands.add_parser("soak", help="a stream of documents and drops for minutes, under violence")
     return parser
 
 

@@ -11,6 +11,7 @@ It adds two things to MiniStack:
 
 import asyncio
 import importlib
+import itertools
 import logging
 import os
 import shutil
@@ -45,6 +46,17 @@ After a long save it waits that long again, so that saving takes half of the tim
 QUIET_SECONDS = 5.0
 """How often it is saved without a request, for what happens by itself: schedules, message retention, dead letters."""
 
+OFTEN = frozenset({"s3", "sqs", "dynamodb", "eventbridge", "secretsmanager"})
+"""What requests to objects, messages, rows, events and secrets change. All other states are saved when a request may
+concern them and once a minute: among them are the functions with their code, and to write 16 MB and fifty small files
+for each row of a table would take all of the time."""
+
+OFTEN_ACTIONS = ("DynamoDB_", "AmazonSQS", "AWSEvents", "secretsmanager")
+"""How the targets of their actions begin. S3 has none, its paths begin with a bucket."""
+
+WHOLE_ROUNDS = 12
+"""Every so many rounds of `QUIET_SECONDS` everything is saved."""
+
 SAVING_LOGGERS = ("persistence", "transfer")
 """They tell of every save and of every service; only their warnings are worth a line."""
 
@@ -60,10 +72,23 @@ def changes_something(scope: Scope) -> bool:
     return not target.decode().rpartition(".")[2].startswith(READING_ACTIONS)
 
 
+def concerns_others(scope: Scope) -> bool:
+    """Whether a change may be one of a state that is not in `OFTEN`. Lambda's paths begin with a year, and actions
+    without a target, such as CloudFormation's, have no path."""
+    target = next((value for name, value in scope["headers"] if name.lower() == b"x-amz-target"), None)
+    if target is not None:
+        return not target.decode().startswith(OFTEN_ACTIONS)
+    path: str = scope.get("path", "/")
+    return path == "/" or path.startswith("/20")
+
+
 class Durable:
     """An ASGI application that holds the answer to every change back until the state that contains it is saved."""
 
     def __init__(self, application: Application) -> None:
+        self.partly = False
+        """Whether the save that is under way may leave out what is not in `OFTEN`."""
+        self._whole = True
         self._application = application
         self._waiting: list[asyncio.Future[None]] = []
         self._saver: asyncio.Task[None] | None = None
@@ -73,9 +98,11 @@ class Durable:
         if not changes_something(scope):
             await self._application(scope, receive, send)
             return
+        others = concerns_others(scope)
 
         async def send_when_saved(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self._whole |= others
                 await self._saved()
             await send(message)
 
@@ -83,8 +110,9 @@ class Durable:
 
     async def save_regularly(self) -> None:
         """Save every few seconds, for ever."""
-        while True:
+        for number in itertools.count(1):
             await asyncio.sleep(QUIET_SECONDS)
+            self._whole |= number % WHOLE_ROUNDS == 0
             await self._saved()
 
     async def _saved(self) -> None:
@@ -119,7 +147,11 @@ class Durable:
         async def ignore(_: Message) -> None:
             return None
 
-        await self._application({"type": "lifespan", "asgi": {"version": "3.0"}}, shutdown, ignore)
+        self.partly, self._whole = not self._whole, False
+        try:
+            await self._application({"type": "lifespan", "asgi": {"version": "3.0"}}, shutdown, ignore)
+        finally:
+            self.partly = False
 
 
 def load(path: str) -> Application:
@@ -127,6 +159,17 @@ def load(path: str) -> Application:
     module, _, name = path.partition(":")
     application: Application = getattr(importlib.import_module(module), name)
     return application
+
+
+def save_parts(path: str, kept: Durable) -> None:
+    """Let MiniStack, whose application is at `path`, save no more than `OFTEN` whenever `kept` allows it."""
+    module: Any = importlib.import_module(path.partition(":")[0])
+    save_all = module.save_all
+
+    def save_due(services: dict[str, Any]) -> None:
+        save_all({name: state for name, state in services.items() if name in OFTEN or not kept.partly})
+
+    module.save_all = save_due
 
 
 def configuration(descriptor: int, *, durable: bool) -> Config:
@@ -151,6 +194,7 @@ async def run(descriptor: int, *, durable: bool) -> None:
         await _serve(application, configuration(descriptor, durable=False), stop)
         return
     kept = Durable(application)
+    save_parts(APPLICATION, kept)
     async with asyncio.TaskGroup() as tasks:
         saving = tasks.create_task(kept.save_regularly())
         await _serve(kept, configuration(descriptor, durable=True), stop)

@@ -61,6 +61,7 @@ def this_machine() -> dict[str, str]:
         "Runtime": f"python{python_version()}",
         "Architecture": ARCHITECTURES[platform.machine().lower()],
         "AllowLoopbackPortals": "true",
+        "RotationSettleSeconds": "3",  # a rotation that is watched; whoever holds the old secret then reads again
         "DubaMaximumConcurrency": FEW,
         "DocxworldMaximumConcurrency": FEW,
         "DigitaleGemeindeMaximumConcurrency": FEW,

@@ -159,12 +159,12 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _prepared(state_dir: Path | None) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="amtsbote-aws-", dir=_fast_folder())) if state_dir is None else state_dir
+    folder = Path(tempfile.mkdtemp(prefix="amtsbote-aws-", dir=fast_folder())) if state_dir is None else state_dir
     folder.mkdir(parents=True, exist_ok=True)
     return folder.resolve()
 
 
-def _fast_folder() -> Path | None:
+def fast_folder() -> Path | None:
     """Where files live in memory, if there is room: each worker unpacks its layers, and on disk that takes long."""
     roomy = IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > IN_MEMORY_BYTES
     return IN_MEMORY if roomy else None

@@ -92,9 +92,12 @@ class Run:
     def _let_happen(self) -> None:
         while self._changes and self._changes[0].at_seconds <= self._now():
             self._changes.pop(0).happen()
-        while self._to_drop and self._drops[self._to_drop[0]].from_seconds <= self._now():
-            number = self._to_drop.pop(0)
+        for number in [number for number in self._to_drop if self._is_due(self._drops[number])]:
+            self._to_drop.remove(number)
             self._drops[number] = replace(self._stack.drop(self._drops[number]), from_seconds=self._now())
+
+    def _is_due(self, drop: ExpectedDrop) -> bool:
+        return drop.from_seconds <= self._now() and drop.ready()
 
     def _over(self, moment: Moment) -> bool:
         if self._changes or self._to_drop:

@@ -19,6 +19,7 @@ from sandbox.portals.catalog import (
     DRUCKSTRASSE,
     ETAT,
     HANDED_IN,
+    HELD,
     IN_WORK,
     KLINIKUM,
     STADT,
@@ -27,6 +28,8 @@ from sandbox.portals.catalog import (
     example_pdf,
 )
 from sandbox.portals.digitale_gemeinde import NEVER as HIDDEN
+from sandbox.portals.docxworld import Step
+from sandbox.portals.docxworld.jobs import WAITING
 from sandbox.portals.duba import NEVER, court_zip
 from sandbox.portals.faults import Fault, Kind
 
@@ -111,7 +114,7 @@ class ExpectedDrop:
     or the `<app>/<partyId>` of a new instance. `newest` says whether the receipt of the key speaks of this version.
     `sets` is the status that it sets, of the document that `portal_id` names, or the task or end to which it moves that
     instance; one that `refunds` sends the money back. `arrives` is what the portal gets where that is not the dropped
-    file itself. `link_of` is the job that becomes a magic link.
+    file itself, or has of it already. `link_of` is the job that becomes a magic link. It is dropped once it is `ready`.
     """
 
     key: str
@@ -131,6 +134,7 @@ class ExpectedDrop:
     refunds: bool = False
     arrives: ExpectedFile | None = None
     link_of: str | None = None
+    ready: Callable[[], bool] = field(default=lambda: True, compare=False)
 
     @property
     def label(self) -> str:
@@ -168,14 +172,14 @@ class Scenario:
 def seed(portals: Portals) -> Scenario:
     """Fill the portals, arm their faults, and say what should become of everything. Only ids differ between runs."""
     messages, downloads, forms, instances = (
-        _Messages(portals),
-        _Downloads(portals),
-        _Forms(portals),
-        _Instances(portals),
+        Messages(portals),
+        Downloads(portals),
+        Forms(portals),
+        Instances(portals),
     )
     for each in (messages, downloads, forms, instances):
         each.add_all()
-    documents = (*messages.expected, *downloads.expected, *forms.expected, *instances.expected)
+    documents = (*messages.expected, *downloads.expected, draft_as_download(), *forms.expected, *instances.expected)
     changes = (*messages.changes, *forms.changes, *instances.changes)
     return Scenario(documents, tuple(_drops(portals)), changes)
 
@@ -188,7 +192,7 @@ HYDRATED_AT_SECONDS = (3.0, 5.0, 7.0)
 REVEALED_AT_SECONDS = 5.0
 
 
-class _Messages:
+class Messages:
     """Fills the DUBA mailbox."""
 
     def __init__(self, portals: Portals) -> None:
@@ -200,22 +204,23 @@ class _Messages:
     def add_all(self) -> None:
         """The whole mailbox, 27 messages."""
         for _ in range(ORDINARY_MESSAGES):
-            self._add()
+            self.add()
         for at_seconds in HYDRATED_AT_SECONDS:
             self._add_unhydrated(at_seconds)
         self._add_late()
         for story in ("one messageId, 1st row", "one messageId, 2nd row"):
-            self._add(story, message_id="gov2test_derselbe")
-        self._add("listed twice at once", listed_times=2)
+            self.add(story, message_id="gov2test_derselbe")
+        self.add("listed twice at once", listed_times=2)
         for story in ("sent by ourselves", "sent by ourselves"):
-            self._add(story, End.LEFT_ALONE, direction="OUTGOING")
-        self._add("no ZIP, bytes kept", End.QUARANTINED, content=example_pdf("Dies ist kein ZIP."))
+            self.add(story, End.LEFT_ALONE, direction="OUTGOING")
+        self.add("no ZIP, bytes kept", End.QUARANTINED, content=example_pdf("Dies ist kein ZIP."))
         self._add_with_fault("body cut off once", Fault(Kind.TRUNCATED_BODY, times=1))
         self._add_with_fault("500 once", Fault(Kind.SERVER_ERROR, times=1))
         self._add_with_fault("429, Retry-After 2 s", Fault(Kind.TOO_MANY_REQUESTS, times=1, retry_after=2))
         self._duba.faults.add(Fault(Kind.LOST_ANSWER, "POST /api/duba/v1/messages/ack", times=1))
 
-    def _add(self, story: str = "", end: End = End.ACKNOWLEDGED, *, from_seconds: float = 0.0, **message: Any) -> int:
+    def add(self, story: str = "", end: End = End.ACKNOWLEDGED, *, from_seconds: float = 0.0, **message: Any) -> int:
+        """A message, with further fields as the simulated DUBA takes them; returns its id."""
         id_, self._next = self._next, self._next + 1
         aktenzeichen = f"12 XVII {id_}/26"
         content = message.pop("content", None) or court_zip(id_, aktenzeichen)
@@ -229,18 +234,18 @@ class _Messages:
         return id_
 
     def _add_unhydrated(self, at_seconds: float) -> None:
-        id_ = self._add(f"hydrated after {at_seconds:.0f} s", from_seconds=at_seconds, hydrated=False)
+        id_ = self.add(f"hydrated after {at_seconds:.0f} s", from_seconds=at_seconds, hydrated=False)
         self.changes.append(Change(at_seconds, lambda: self._duba.hydrate(id_)))
 
     def _add_late(self) -> None:
         """A row that appears late and is older than everything that was known before."""
         at_seconds, created_at = REVEALED_AT_SECONDS, self._duba.clock() - timedelta(hours=3)
         story = f"3 h old, seen after {at_seconds:.0f} s"
-        id_ = self._add(story, from_seconds=at_seconds, created_at=created_at, visible_after=NEVER)
+        id_ = self.add(story, from_seconds=at_seconds, created_at=created_at, visible_after=NEVER)
         self.changes.append(Change(at_seconds, lambda: self._duba.reveal(id_)))
 
     def _add_with_fault(self, story: str, fault: Fault) -> None:
-        id_ = self._add(story)
+        id_ = self.add(story)
         self._duba.faults.add(replace(fault, match=DOWNLOAD.format(id=id_)))
 
 
@@ -249,7 +254,7 @@ class _Messages:
 RESULTS, REPORTS, TECHNICAL_RESULTS, TECHNICAL_REPORTS = 24, 8, 8, 3
 
 
-class _Downloads:
+class Downloads:
     """Lays downloads ready at docxworld, of both types and for both connections."""
 
     def __init__(self, portals: Portals) -> None:
@@ -260,24 +265,35 @@ class _Downloads:
     def add_all(self) -> None:
         """46 downloads; the results of one connection fill more than a page."""
         for number in range(1, RESULTS + 1):
-            self._add(KLINIKUM, "RESULT", f"Ergebnis {number:02}.pdf")
+            self.add(KLINIKUM, "RESULT", f"Ergebnis {number:02}.pdf")
         for number in range(1, REPORTS + 1):
-            self._add(KLINIKUM, "REPORT", f"Sendebericht {number:02}.csv")
+            self.add(KLINIKUM, "REPORT", f"Sendebericht {number:02}.csv")
         for number in range(1, TECHNICAL_RESULTS + 1):
-            self._add(DRUCKSTRASSE, "RESULT", f"Druckergebnis {number:02}.pdf")
+            self.add(DRUCKSTRASSE, "RESULT", f"Druckergebnis {number:02}.pdf")
         for number in range(1, TECHNICAL_REPORTS + 1):
-            self._add(DRUCKSTRASSE, "REPORT", f"Tagesbericht {number:02}.csv")
-        self._add(KLINIKUM, "RESULT", HOSTILE_NAME, story="hostile file name")
-        contested = self._add(KLINIKUM, "RESULT", "Umkämpft.pdf", End.UNAVAILABLE, "another client has it")
+            self.add(DRUCKSTRASSE, "REPORT", f"Tagesbericht {number:02}.csv")
+        self.add(KLINIKUM, "RESULT", HOSTILE_NAME, story="hostile file name")
+        contested = self.add(KLINIKUM, "RESULT", "Umkämpft.pdf", End.UNAVAILABLE, "another client has it")
         self._docxworld.contested.add(contested)
-        cut = self._add(DRUCKSTRASSE, "RESULT", "Abgebrochen.pdf", story="body cut off once")
+        cut = self.add(DRUCKSTRASSE, "RESULT", "Abgebrochen.pdf", story="body cut off once")
         self._fault(Kind.TRUNCATED_BODY, f"GET /s3/dwc-download/{cut}.*")
-        lost = self._add(KLINIKUM, "REPORT", "Antwort verloren.csv", story="answer to the ack lost")
+        lost = self.add(KLINIKUM, "REPORT", "Antwort verloren.csv", story="answer to the ack lost")
         self._fault(Kind.LOST_ANSWER, f"POST /v1/downloads/{lost}/acknowledge")
         self._fault(Kind.EXPIRED_TOKEN, "GET /v1/downloads", after=2)
 
-    def _add(self, connection: str, kind: str, name: str, end: End = End.ACKNOWLEDGED, story: str = "") -> str:
-        content = example_pdf(f"{kind} {name}") * 50
+    def add(
+        self,
+        connection: str,
+        kind: str,
+        name: str,
+        end: End = End.ACKNOWLEDGED,
+        story: str = "",
+        *,
+        content: bytes | None = None,
+        from_seconds: float = 0.0,
+    ) -> str:
+        """A download of this type; returns its id."""
+        content = content or example_pdf(f"{kind} {name}") * 50
         download = self._docxworld.add_download(self._targets[connection], content, type=kind, file_name=name)
         self.expected.append(
             ExpectedDocument(
@@ -290,6 +306,7 @@ class _Downloads:
                 story,
                 portal_name=name,
                 client=downloader_client(connection),
+                from_seconds=from_seconds,
             )
         )
         return download.id
@@ -306,7 +323,7 @@ DETAILS, UPDATE = "GET /Form/{form}/document/{id}", "PUT /Form/{form}/document/{
 Attachment = tuple[str, bytes, str]
 
 
-class _Forms:
+class Forms:
     """Lets citizens submit forms: more than fit on one page of the search."""
 
     def __init__(self, portals: Portals) -> None:
@@ -320,18 +337,18 @@ class _Forms:
     def add_all(self) -> None:
         """124 forms of two kinds."""
         for number in range(1, ORDINARY_FORMS + 1):
-            self._add(*([] if number % FILE_EACH else [_attachment(f"Beilage {number:03}.pdf")]))
-        self._add(_attachment(HOSTILE_NAME), story="hostile file name")
-        self._add(_attachment("Scan.pdf", "eins"), _attachment("Scan.pdf", "zwei"), story="two files of one name")
-        self._add(story="listed twice at once", listed_times=2)
+            self.add(*([] if number % FILE_EACH else [attachment(f"Beilage {number:03}.pdf")]))
+        self.add(attachment(HOSTILE_NAME), story="hostile file name")
+        self.add(attachment("Scan.pdf", "eins"), attachment("Scan.pdf", "zwei"), story="two files of one name")
+        self.add(story="listed twice at once", listed_times=2)
         self._add_late()
-        self._garble(self._add(_attachment("Defekt.pdf"), story="no base64, bytes kept", end=End.QUARANTINED))
-        self._add(story="a person has it", end=End.LEFT_ALONE, status="In Bearbeitung")
-        throttled = self._add(story="429, Retry-After 2 s")
+        self._garble(self.add(attachment("Defekt.pdf"), story="no base64, bytes kept", end=End.QUARANTINED))
+        self.add(story="a person has it", end=End.LEFT_ALONE, status="In Bearbeitung")
+        throttled = self.add(story="429, Retry-After 2 s")
         self._fault(Kind.TOO_MANY_REQUESTS, DETAILS, throttled, retry_after=2)
-        self._fault(Kind.LOST_ANSWER, UPDATE, self._add(story="answer to the ack lost"))
+        self._fault(Kind.LOST_ANSWER, UPDATE, self.add(story="answer to the ack lost"))
 
-    def _add(
+    def add(
         self,
         *files: Attachment,
         story: str = "",
@@ -339,6 +356,7 @@ class _Forms:
         from_seconds: float = 0.0,
         **more: Any,
     ) -> str:
+        """A form with these files, submitted a little later than the one before; returns its id."""
         name, self._form = self._forms[len(self.expected) % len(self._forms)]
         self._submitted += FORM_APART
         fields = {"name": f"Muster {len(self.expected) + 1}"}
@@ -363,7 +381,7 @@ class _Forms:
         """A form that appears late and is older than all others."""
         at_seconds, submitted = REVEALED_AT_SECONDS, self._submitted - 200 * FORM_APART
         story = f"old, seen after {at_seconds:.0f} s"
-        id_ = self._add(story=story, from_seconds=at_seconds, submitted=submitted, visible_after=HIDDEN)
+        id_ = self.add(story=story, from_seconds=at_seconds, submitted=submitted, visible_after=HIDDEN)
         self.changes.append(Change(at_seconds, lambda: self._municipality.reveal(id_)))
 
     def _garble(self, id_: str) -> None:
@@ -375,7 +393,8 @@ class _Forms:
         self._municipality.faults.add(Fault(kind, match.format(form=self._form, id=id_), times=1, **more))
 
 
-def _attachment(name: str, words: str = "") -> Attachment:
+def attachment(name: str, words: str = "") -> Attachment:
+    """A file that a citizen adds to a form; what is in it is told by its name, or by `words`."""
     return name, example_pdf(words or name), "application/pdf"
 
 
@@ -395,27 +414,31 @@ def _results(portals: Portals) -> Iterator[ExpectedDrop]:
     def fault(kind: Kind, match: str, id_: str) -> None:
         municipality.faults.add(Fault(kind, match.format(form=form, id=id_), times=1))
 
-    yield _result(form, in_work(), "Bestätigung.pdf", "a file, then done")
-    yield _result(form, in_work(), "Zwischenstand.pdf", "complete: false", metadata={"complete": "false"}, sets=None)
+    yield result_file(form, in_work(), "Bestätigung.pdf", "a file, then done")
+    yield result_file(
+        form, in_work(), "Zwischenstand.pdf", "complete: false", metadata={"complete": "false"}, sets=None
+    )
     lost = in_work()
     fault(Kind.LOST_ANSWER, "POST /Form/{form}/document/{id}/file/.*", lost)
-    yield _result(form, lost, "Einmal.pdf", "answer to upload lost")
-    yield _status(form, in_work(), DONE, "set to done")
+    yield result_file(form, lost, "Einmal.pdf", "answer to upload lost")
+    yield status_change(form, in_work(), DONE, "set to done")
     refunded = in_work()
     fault(Kind.LOST_ANSWER, UPDATE, refunded)
-    yield _status(form, refunded, REFUND, "refund, answer lost", event_twice=True, refunds=True)
+    yield status_change(form, refunded, REFUND, "refund, answer lost", event_twice=True, refunds=True)
     prefix = f"digitale-gemeinde/{STADT}/{form}"
-    yield _failing(f"{prefix}/{in_work()}/77/Kein Feld.pdf", "FIELD_UNKNOWN")
-    yield _failing(f"{prefix}/999999/{ANSWER_FIELD}/Kein Formular.pdf", "NOT_FOUND")
+    yield refused(f"{prefix}/{in_work()}/77/Kein Feld.pdf", "FIELD_UNKNOWN")
+    yield refused(f"{prefix}/999999/{ANSWER_FIELD}/Kein Formular.pdf", "NOT_FOUND")
 
 
-def _result(form: str, id_: str, name: str, story: str, **more: Any) -> ExpectedDrop:
+def result_file(form: str, id_: str, name: str, story: str, **more: Any) -> ExpectedDrop:
+    """A file for a field of a form, after which the form is done unless `more` says else."""
     key = f"digitale-gemeinde/{STADT}/{form}/{id_}/{ANSWER_FIELD}/{name}"
     fields = {"target": f"{id_}/{ANSWER_FIELD}", "portal_id": f"{form}/{id_}", "sets": DONE, "story": story, **more}
     return ExpectedDrop(key, example_pdf(key), **fields)
 
 
-def _status(form: str, id_: str, status: str, story: str, **more: Any) -> ExpectedDrop:
+def status_change(form: str, id_: str, status: str, story: str, **more: Any) -> ExpectedDrop:
+    """A status.json for a form."""
     key = f"digitale-gemeinde/{STADT}/{form}/{id_}/status.json"
     body = json.dumps({"status": status}).encode()
     return ExpectedDrop(key, body, story=story, at_portal=False, sets=status, portal_id=f"{form}/{id_}", **more)
@@ -429,7 +452,7 @@ FIRST_PARTY = 50_001
 COMPLETE = "POST /storage/api/v1/instances/{id}/complete"
 
 
-class _Instances:
+class Instances:
     """Lets people hand in instances of an app: more than fit on one page of the query."""
 
     def __init__(self, portals: Portals) -> None:
@@ -440,18 +463,18 @@ class _Instances:
     def add_all(self) -> None:
         """123 instances, 120 of them to be fetched whole."""
         for number in range(1, ORDINARY_INSTANCES + 1):
-            self._add(*([] if number % SECOND_FILE_EACH else [_enclosure(f"Vedlegg {number:03}.pdf")]))
-        self._add(_enclosure(HOSTILE_NAME), story="hostile file name")
-        self._add(_enclosure("Kart.pdf", "en"), _enclosure("Kart.pdf", "to"), story="two files of one name")
+            self.add(*([] if number % SECOND_FILE_EACH else [enclosure(f"Vedlegg {number:03}.pdf")]))
+        self.add(enclosure(HOSTILE_NAME), story="hostile file name")
+        self.add(enclosure("Kart.pdf", "en"), enclosure("Kart.pdf", "to"), story="two files of one name")
         self._add_pending()
-        lost = self._add(story="answer to complete lost")
+        lost = self.add(story="answer to complete lost")
         self._altinn.faults.add(Fault(Kind.LOST_ANSWER, COMPLETE.format(id=lost.id), times=1))
-        infected = _enclosure("Virus.pdf")._replace(scan_result="Infected")
-        self._add(infected, story="a file is infected", end=End.QUARANTINED)
-        self._add(story="deleted for good", end=End.LEFT_ALONE, hard_deleted=True)
-        self._add(story="still being filled in", end=End.LEFT_ALONE, task=BEING_FILLED_IN)
+        infected = enclosure("Virus.pdf")._replace(scan_result="Infected")
+        self.add(infected, story="a file is infected", end=End.QUARANTINED)
+        self.add(story="deleted for good", end=End.LEFT_ALONE, hard_deleted=True)
+        self.add(story="still being filled in", end=End.LEFT_ALONE, task=BEING_FILLED_IN)
 
-    def _add(
+    def add(
         self,
         *enclosures: File,
         story: str = "",
@@ -459,8 +482,9 @@ class _Instances:
         from_seconds: float = 0.0,
         **more: Any,
     ) -> Instance:
+        """An instance with a form and these files, handed in unless `more` says else."""
         number = len(self.expected) + 1
-        files = (_form(f"Søker {number}"), *enclosures)
+        files = (applicant_form(f"Søker {number}"), *enclosures)
         instance = self._altinn.add_instance(APP, FIRST_PARTY + number, files, **{"task": HANDED_IN, **more})
         contents = tuple(ExpectedFile(Fingerprint.of(_bytes_of(each)), each.filename) for each in files)
         label = f"Søknad {number:03}"
@@ -480,19 +504,21 @@ class _Instances:
     def _add_pending(self) -> None:
         """An instance whose file is still being scanned; what is expected is how it is after that."""
         story = f"scan done after {SCANNED_AT_SECONDS:.0f} s"
-        scanned = _enclosure("Skannes.pdf")._replace(scan_result="Clean")
-        instance = self._add(scanned, story=story, from_seconds=SCANNED_AT_SECONDS)
+        scanned = enclosure("Skannes.pdf")._replace(scan_result="Clean")
+        instance = self.add(scanned, story=story, from_seconds=SCANNED_AT_SECONDS)
         element = list(instance.elements)[-1]
         self._altinn.set_scan_result(instance, "Pending", element)
         clean = partial(self._altinn.set_scan_result, instance, "Clean", element)
         self.changes.append(Change(SCANNED_AT_SECONDS, clean))
 
 
-def _form(applicant: str) -> File:
+def applicant_form(applicant: str) -> File:
+    """The form itself that somebody hands in."""
     return File("model", None, "application/xml", f"<skjema><navn>{applicant}</navn></skjema>".encode())
 
 
-def _enclosure(name: str, words: str = "") -> File:
+def enclosure(name: str, words: str = "") -> File:
+    """A file that goes with it; what is in it is told by its name, or by `words`."""
     return File("attachment", name, "application/pdf", example_pdf(words or name))
 
 
@@ -511,30 +537,31 @@ def _decisions(portals: Portals) -> Iterator[ExpectedDrop]:
     altinn = portals.altinn
 
     def in_work() -> str:
-        return altinn.add_instance(APP, FIRST_PARTY, [_form("Søker")], task=IN_WORK).id
+        return altinn.add_instance(APP, FIRST_PARTY, [applicant_form("Søker")], task=IN_WORK).id
 
     lost = in_work()
     altinn.faults.add(Fault(Kind.LOST_ANSWER, f"POST /{APP}/instances/{lost}/data.*", times=1))
-    yield _decision(lost, "Brev „Mai“.pdf", "answer to upload lost", event_twice=True)
+    yield decision(lost, "Brev „Mai“.pdf", "answer to upload lost", event_twice=True)
     moved, on = in_work(), {"process-next": "true"}
-    yield _decision(moved, "Vedtak.pdf", "process moved on", metadata=on, portal_id=moved, sets=END_OF_PROCESS)
-    yield _new_instance("Ny sak.pdf")
+    yield decision(moved, "Vedtak.pdf", "process moved on", metadata=on, portal_id=moved, sets=END_OF_PROCESS)
+    yield new_instance("Ny sak.pdf")
     nobody = f"{FIRST_PARTY}/00000000-0000-4000-8000-000000000000"
-    yield _failing(f"altinn/{ETAT}/{APP}/{nobody}/attachment/Ingen sak.pdf", "NOT_FOUND")
+    yield refused(f"altinn/{ETAT}/{APP}/{nobody}/attachment/Ingen sak.pdf", "NOT_FOUND")
 
 
-def _decision(instance: str, name: str, story: str, **more: Any) -> ExpectedDrop:
+def decision(instance: str, name: str, story: str, **more: Any) -> ExpectedDrop:
+    """A file that answers an instance."""
     key = f"altinn/{ETAT}/{APP}/{instance}/attachment/{name}"
     return ExpectedDrop(key, example_pdf(key), story=story, target=f"{instance}/attachment", **more)
 
 
-def _new_instance(file_name: str) -> ExpectedDrop:
-    """A template with a file, by which the instance is known at the portal."""
+def new_instance(file_name: str, name: str = "Sak 17") -> ExpectedDrop:
+    """A template, dropped under this name, with a file by which the instance is known at the portal."""
     text = f"Vedlagt: {file_name}"
     file = {"dataType": "attachment", "contentType": "text/plain", "fileName": file_name, "text": text}
     template = {"instance": {"instanceOwner": {"partyId": str(NEW_PARTY)}}, "data": [file]}
     return ExpectedDrop(
-        f"altinn/{ETAT}/{APP}/Sak 17.instance.json",
+        f"altinn/{ETAT}/{APP}/{name}.instance.json",
         json.dumps(template).encode(),
         story="from a template",
         target=f"{APP}/{NEW_PARTY}",
@@ -545,27 +572,41 @@ def _new_instance(file_name: str) -> ExpectedDrop:
 # --- DUBA, magic links -----------------------------------------------------------------------------------------------
 
 JOB = "amtsbote-fall-17"
+PERSON = {"name": {"vorname": "Erika", "nachname": "Muster"}, "geburtsdatum": "1950-01-15"}
 
 
 def _mementos() -> Iterator[ExpectedDrop]:
     """Form data for DUBA: one becomes a link, one has a wrong date."""
-    person = {"name": {"vorname": "Erika", "nachname": "Muster"}, "geburtsdatum": "1950-01-15"}
-    form = {"jobId": JOB, "empfaenger": {"type": "Gericht", "safeId": "gov2test"}, "betroffener": person}
-    key = f"duba/{KLINIKUM}/BetreuungAnregung/Fall 17.json"
-    story = "became a magic link"
-    yield ExpectedDrop(key, json.dumps(form).encode(), story=story, at_portal=False, portal_id=JOB, link_of=JOB)
-    wrong = {"jobId": "amtsbote-fall-18", "betroffener": {**person, "geburtsdatum": "15.01.1950"}}
-    refused = f"duba/{KLINIKUM}/BetreuungAnregung/Fall 18.json"
-    yield _failing(refused, "FORM_DATA_INVALID", content=json.dumps(wrong).encode())
+    yield magic_link(JOB, "Fall 17")
+    wrong = {"jobId": "amtsbote-fall-18", "betroffener": {**PERSON, "geburtsdatum": "15.01.1950"}}
+    wrong_key = f"duba/{KLINIKUM}/BetreuungAnregung/Fall 18.json"
+    yield refused(wrong_key, "FORM_DATA_INVALID", content=json.dumps(wrong).encode())
+
+
+def magic_link(job: str, name: str) -> ExpectedDrop:
+    """Form data that becomes a link; `name` is the file's without its ending."""
+    form = {"jobId": job, "empfaenger": {"type": "Gericht", "safeId": "gov2test"}, "betroffener": PERSON}
+    key, body = f"duba/{KLINIKUM}/BetreuungAnregung/{name}.json", json.dumps(form).encode()
+    return ExpectedDrop(key, body, story="became a magic link", at_portal=False, portal_id=job, link_of=job)
 
 
 # --- docxworld, drops ------------------------------------------------------------------------------------------------
 
+TASK_ID = "3f6f8d4e-5d1b-4f0e-9a57-0c5b7a1f2e11"
+DRAFT_ID = "b1a7c2f0-83c4-4c55-8f0e-6a0d4a3c9d22"
+DRAFT_FILE, DRAFT_CONTENT = "Sammelbuchung.xml", b"<buchungen><summe>4711,00</summe></buchungen>"
+
 
 def _drops(portals: Portals) -> Iterator[ExpectedDrop]:
-    """30 drops into the outbox, spread over the first seconds."""
+    """35 drops into the outbox, spread over the first seconds."""
     dice = random.Random(SEED)
-    to_docxworld = (*_delivered(portals, dice), *_refused_by_portal(portals), *_refused_by_us())
+    to_docxworld = (
+        *_delivered(portals, dice),
+        *approved_and_cancelled(portals),
+        draft(portals),
+        *_refused_by_portal(portals),
+        *_refused_by_us(),
+    )
     to_others = (*_results(portals), *_decisions(portals), *_mementos())
     for number, drop in enumerate((*to_docxworld, *to_others)):
         yield replace(drop, from_seconds=FIRST_DROP_SECONDS + number * DROP_EACH_SECONDS)
@@ -574,20 +615,79 @@ def _drops(portals: Portals) -> Iterator[ExpectedDrop]:
 def _delivered(portals: Portals, dice: random.Random) -> Iterator[ExpectedDrop]:
     brief, masse, freigabe = (portals.targets[name].id for name in ("BRIEF", "MASSE", "FREIGABE"))
     large = dice.randbytes(CHUNKED_BYTES)
-    yield _drop(DRUCKSTRASSE, "MASSE", "Jahresdruck.afp", masse, "25 MB in chunks, one 503", content=large)
+    yield to_target(DRUCKSTRASSE, "MASSE", "Jahresdruck.afp", masse, "25 MB in chunks, one 503", content=large)
     portals.docxworld.faults.add(
         Fault(Kind.SERVER_ERROR, "PUT /s3/dwc-upload/.*Jahresdruck[.]afp", times=1, after=1, status=503)
     )
-    yield _drop(KLINIKUM, brief, "Einladung.pdf", brief, "target by UUID")
-    yield _drop(KLINIKUM, "BRIEF", "Mahnung März & Grüße.pdf", brief, "target by abbreviation")
+    yield to_target(KLINIKUM, brief, "Einladung.pdf", brief, "target by UUID")
+    yield to_target(KLINIKUM, "BRIEF", "Mahnung März & Grüße.pdf", brief, "target by abbreviation")
     references = {"reference-id": "AZ-4711", "priority": "HI", "customer-reference-1": "Station 3"}
-    yield _drop(KLINIKUM, "brief", "Bescheid.pdf", brief, "references and priority", metadata=references)
-    yield _drop(DRUCKSTRASSE, masse, "Serienbrief.pdf", masse, "by client credentials")
-    yield _drop(KLINIKUM, "BRIEF", "Doppelt.pdf", brief, "its event came twice", event_twice=True)
-    yield _drop(KLINIKUM, "FREIGABE", "Rundschreiben.pdf", freigabe, "waited for its approval")
-    yield _drop(KLINIKUM, "BRIEF", "Satzung.pdf", brief, "first version", content=b"Entwurf", newest=False)
-    yield _drop(DRUCKSTRASSE, "MASSE", "Lohnzettel.pdf", masse)
-    yield _drop(KLINIKUM, "BRIEF", "Satzung.pdf", brief, "second version", content=b"Endfassung")
+    yield to_target(KLINIKUM, "brief", "Bescheid.pdf", brief, "references and priority", metadata=references)
+    yield to_target(DRUCKSTRASSE, masse, "Serienbrief.pdf", masse, "by client credentials")
+    yield to_target(KLINIKUM, "BRIEF", "Doppelt.pdf", brief, "its event came twice", event_twice=True)
+    yield to_target(KLINIKUM, "FREIGABE", "Rundschreiben.pdf", freigabe, "waited for its approval")
+    yield to_target(KLINIKUM, "BRIEF", "Satzung.pdf", brief, "first version", content=b"Entwurf", newest=False)
+    yield to_target(DRUCKSTRASSE, "MASSE", "Lohnzettel.pdf", masse)
+    yield to_target(KLINIKUM, "BRIEF", "Satzung.pdf", brief, "second version", content=b"Endfassung")
+
+
+def approved_and_cancelled(portals: Portals) -> Iterator[ExpectedDrop]:
+    """Two letters that wait: a decision.json approves the one, a .cancel.json cancels the other."""
+    approved, cancelled = portals.targets["ENTSCHEID"].id, portals.targets["RUECKRUF"].id
+    named = (Step(0, "UPLOADED"), Step(0, WAITING, task_id=TASK_ID), *HELD[2:])
+    portals.docxworld.follow_script(approved, named)
+    yield to_target(KLINIKUM, "ENTSCHEID", "Vergleich.pdf", approved, "approved by a drop of ours")
+    key = f"docxworld/{KLINIKUM}/RUECKRUF/Rückruf.pdf"
+    yield refused(key, "APPROVAL_CANCELLED", target=cancelled, at_portal=True)
+    yield ExpectedDrop(
+        f"docxworld/{KLINIKUM}/approvals/{TASK_ID}/decision.json",
+        b'{"approvalState": "APPROVED", "message": "einverstanden"}',
+        story="approves that letter",
+        at_portal=False,
+        portal_id=TASK_ID,
+        ready=partial(_waits, portals, approved),
+    )
+    yield ExpectedDrop(
+        f"{key}.cancel.json",
+        '{"message": "falscher Empfänger"}'.encode(),
+        story="cancels that letter",
+        target=cancelled,
+        arrives=ExpectedFile(Fingerprint.of(example_pdf(key)), "Rückruf.pdf"),
+        ready=partial(_waits, portals, cancelled),
+    )
+
+
+def _waits(portals: Portals, target_id: str) -> bool:
+    """Whether a letter for this target waits for its approval."""
+    return any(job.approval_state == WAITING and job.target.id == target_id for job in portals.docxworld.jobs())
+
+
+def draft(portals: Portals) -> ExpectedDrop:
+    """A draft for a target that the same account reads, so that it comes back as a download."""
+    portals.docxworld.downloads.draft_ids.append(DRAFT_ID)
+    return ExpectedDrop(
+        f"docxworld/{DRUCKSTRASSE}/drafts/MASSE/{DRAFT_FILE}",
+        DRAFT_CONTENT,
+        story="became a download",
+        at_portal=False,
+        portal_id=DRAFT_ID,
+        metadata={"download-type": "RESULT", "reference-id": "AZ-4712", "sourcesystem": "sap"},
+    )
+
+
+def draft_as_download() -> ExpectedDocument:
+    """The draft as it comes back."""
+    return ExpectedDocument(
+        "docxworld",
+        DRUCKSTRASSE,
+        DRAFT_ID,
+        DRAFT_FILE,
+        Fingerprint.of(DRAFT_CONTENT),
+        story="was our draft",
+        portal_name=DRAFT_FILE,
+        client=downloader_client(DRUCKSTRASSE),
+        from_seconds=FIRST_DROP_SECONDS,
+    )
 
 
 def _refused_by_portal(portals: Portals) -> Iterator[ExpectedDrop]:
@@ -596,25 +696,27 @@ def _refused_by_portal(portals: Portals) -> Iterator[ExpectedDrop]:
         ("ABLEHNUNG", "Pressetext.pdf", "APPROVAL_REJECTED"),
     ):
         target = portals.targets[abbreviation].id
-        yield _failing(f"docxworld/{KLINIKUM}/{abbreviation}/{name}", code, target=target, at_portal=True)
+        yield refused(f"docxworld/{KLINIKUM}/{abbreviation}/{name}", code, target=target, at_portal=True)
 
 
 def _refused_by_us() -> Iterator[ExpectedDrop]:
-    yield _failing(f"docxworld/{KLINIKUM}/GIBTSNICHT/Irrläufer.pdf", "TARGET_UNKNOWN")
-    yield _failing(f"docxworld/{KLINIKUM}/BRIEF/Leer.pdf", "FILE_EMPTY", content=b"")
-    yield _failing("docxworld/niemand/BRIEF/Ohne Absender.pdf", "UNKNOWN_CONNECTION")
-    yield _failing("unbekannt/klinikum/Zettel.txt", "KEY_FITS_NO_RULE")
-    yield _failing(f"docxworld/{KLINIKUM}/ohne-Ziel.pdf", "KEY_FITS_NO_RULE")
+    yield refused(f"docxworld/{KLINIKUM}/GIBTSNICHT/Irrläufer.pdf", "TARGET_UNKNOWN")
+    yield refused(f"docxworld/{KLINIKUM}/BRIEF/Leer.pdf", "FILE_EMPTY", content=b"")
+    yield refused("docxworld/niemand/BRIEF/Ohne Absender.pdf", "UNKNOWN_CONNECTION")
+    yield refused("unbekannt/klinikum/Zettel.txt", "KEY_FITS_NO_RULE")
+    yield refused(f"docxworld/{KLINIKUM}/ohne-Ziel.pdf", "KEY_FITS_NO_RULE")
 
 
-def _drop(connection: str, target: str, name: str, target_id: str, story: str = "", **more: Any) -> ExpectedDrop:
+def to_target(connection: str, target: str, name: str, target_id: str, story: str = "", **more: Any) -> ExpectedDrop:
+    """A file for a target of docxworld, by whatever name of it; `target_id` is its UUID."""
     key = f"docxworld/{connection}/{target}/{name}"
     fields = {"content": example_pdf(key) * 20, "story": story, "target": target_id, **more}
     return ExpectedDrop(key, **fields)
 
 
-def _failing(
+def refused(
     key: str, code: str, *, content: bytes | None = None, target: str | None = None, at_portal: bool = False
 ) -> ExpectedDrop:
+    """A drop that fails with this code."""
     body = example_pdf(key) if content is None else content
     return ExpectedDrop(key, body, End.FAILED, code, target=target, at_portal=at_portal)

@@ -66,10 +66,16 @@ class DemoStack:
     """The stack with a queue of our own that hears its bus and what S3 says of the outbox."""
 
     def __init__(
-        self, clients: Clients, outputs: StackOutputs, portals: Portals, fire_schedules: Callable[[], object]
+        self,
+        clients: Clients,
+        outputs: StackOutputs,
+        portals: Portals,
+        fire_schedules: Callable[[], object],
+        tick_at_most_seconds: float = TICK_AT_MOST_SECONDS,
     ) -> None:
         self._clients = clients
         self._fire_schedules = fire_schedules
+        self._tick_at_most_seconds = tick_at_most_seconds
         self._fired_at = 0.0
         self._outputs = outputs
         self._portals = portals
@@ -102,7 +108,7 @@ class DemoStack:
     def tick(self) -> None:
         """Fire every schedule, if its time has come and the functions have taken up what the last round asked for."""
         waited = time.monotonic() - self._fired_at
-        if waited > TICK_AT_MOST_SECONDS or (waited > TICK_SECONDS and not self._backlog()):
+        if waited > self._tick_at_most_seconds or (waited > TICK_SECONDS and not self._backlog()):
             self._fire_schedules()
             self._fired_at = time.monotonic()
 

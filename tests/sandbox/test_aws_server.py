@@ -1,11 +1,16 @@
 """What the server adds to MiniStack, tried on applications of our own."""
 
 import asyncio
+import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from sandbox.aws_server import Durable, Message, Receive, Scope, Send, changes_something
+from sandbox.aws_server import Durable, Message, Receive, Scope, Send, changes_something, save_parts
+
+OTHERS = ("lambda", "cloudformation", "sns")
 
 
 def request(method: str, action: str | None = None) -> Scope:
@@ -91,3 +96,64 @@ def test_changes_that_arrive_together_share_a_save() -> None:
 
     assert asyncio.run(many()) == [(20, 20)] * 20
     assert store.saves == 1
+
+
+def saved_by(method: str, path: str, action: str | None, monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Serve two requests, the second as described; which states were saved for each."""
+    saves: list[set[str]] = []
+    module: Any = ModuleType("ministack_like")
+    module.save_all = lambda services: saves.append(set(services))
+    monkeypatch.setitem(sys.modules, "ministack_like", module)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            states: dict[str, Callable[[], object]] = dict.fromkeys(("sqs", *OTHERS), dict)
+            module.save_all(states)
+            return
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(_: Message) -> None:
+        return None
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    durable = Durable(application)
+    save_parts("ministack_like:app", durable)
+
+    async def both() -> None:
+        await durable({**request("PUT"), "path": "/bucket/key"}, receive, send)
+        await durable({**request(method, action), "path": path}, receive, send)
+
+    asyncio.run(both())
+    return saves
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "action"),
+    [
+        ("PUT", "/bucket/key", None),
+        ("POST", "/bucket/key", None),
+        ("POST", "/", "DynamoDB_20120810.PutItem"),
+        ("POST", "/", "AmazonSQS.SendMessage"),
+    ],
+)
+def test_a_change_of_data_saves_no_code_of_functions(
+    method: str, path: str, action: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert saved_by(method, path, action, monkeypatch) == [{"sqs", *OTHERS}, {"sqs"}]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "action"),
+    [
+        ("PUT", "/2015-03-31/functions/f/configuration", None),
+        ("POST", "/2020-06-30/x", None),
+        ("POST", "/", None),
+        ("POST", "/", "AWSCognitoIdentityProviderService.CreateUserPool"),
+    ],
+)
+def test_a_change_of_anything_else_is_saved_before_its_answer_too(
+    method: str, path: str, action: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert saved_by(method, path, action, monkeypatch) == [{"sqs", *OTHERS}] * 2

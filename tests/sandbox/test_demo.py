@@ -48,6 +48,9 @@ from sandbox.demo.scenario import (
     ExpectedFile,
     Fingerprint,
     Scenario,
+    approved_and_cancelled,
+    draft,
+    draft_as_download,
     seed,
 )
 from sandbox.demo.verdict import Finding, Verdict, judge
@@ -714,6 +717,38 @@ def test_a_run_does_not_wait_for_the_limit_when_everything_is_at_some_end(monkey
     assert moment.verdict.drops[0].reached == End.FAILED
     assert not moment.verdict.ok
     assert moment.seconds < 5
+
+
+# --- what waits ------------------------------------------------------------------------------------------------------
+
+
+def test_the_letters_that_wait_and_the_draft_reach_their_ends(portals: Portals) -> None:
+    """Given the scenario's approvals and its draft: each is dropped once it is ready, as the demo does."""
+    world = connected(World("docxworld"), portals)
+    portals.docxworld.clock = world.clock
+    waiting, dropped = [*approved_and_cancelled(portals), draft(portals)], []
+    assert [each.ready() for each in waiting] == [True, True, False, False, True]
+    for _ in range(3):
+        for each in [each for each in waiting if each.ready()]:
+            waiting.remove(each)
+            event = world.drop(each.key, each.content, dict(each.metadata))
+            dropped.append(replace(each, version_id=event["detail"]["object"]["version-id"]))
+        follow(world)
+    world.settle()
+    assert waiting == []
+    verdict = Played(portals, world, Scenario((draft_as_download(),), tuple(dropped))).verdict()
+    assert [each.problems for each in (*verdict.documents, *verdict.drops)] == [()] * 6
+    assert verdict.problems == ()
+
+
+def test_a_drop_waits_until_it_is_ready() -> None:
+    happened: list[str] = []
+    later = replace(REFUSED, key="unbekannt/später.txt", ready=lambda: bool(happened))
+    scenario = Scenario((), (later, REFUSED), (Change(0.6, lambda: happened.append("a letter waits")),))
+    stack = InstantStack()
+    moment = Run(scenario, stack, lambda _: None).watch(limit_seconds=10)
+    assert moment.verdict.ok
+    assert [each.key for each in stack.dropped] == [REFUSED.key, later.key]
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

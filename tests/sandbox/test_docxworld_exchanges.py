@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from sandbox.portals.docxworld import Download, Job, SimulatedDocxworld, Step, Target, UploadOptions
+from sandbox.portals.docxworld.companies import Contract, CustomerNumber, State
 from sandbox.portals.server import serve
 from tests.sandbox.client import Answer, ask, basic
 
@@ -19,16 +20,12 @@ EXCHANGES: Mapping[int, dict[str, Any]] = {
     each["id"]: each
     for each in json.loads((Path(__file__).parents[1] / "data" / "docxworld-exchanges.json").read_text("utf-8"))
 }
-NOT_SERVED = {
-    "users and their roles": range(1, 16),
-    "technical accesses": range(16, 22),
-    "companies and contracts": range(30, 50),
-    "administration of workflows": range(50, 54),
-}
-
 FIRST_ID = "00000000-0000-0000-0000-000000000001"
 UPLOAD_TARGET_ID = "a84397c4-fadd-4fb7-9145-7d580646cc86"
 TASK_ID = "00000000-0000-0000-0000-000000000000"
+ACCESS_ID = "00000000-0000-0000-0000-000000000010"
+USER_ID = "123"
+LONG_AGO, SOON = datetime(2020, 1, 1, tzinfo=UTC), datetime(2121, 2, 15, 11, 22, 33, 456_000, tzinfo=UTC)
 PROCESS_ID = "processId"
 NOT_TAKEN_YET = {
     f"$.content[].{name}"
@@ -131,7 +128,102 @@ def draft_target(scene: Scene) -> None:
     scene.target(customer_contract="contract-number-company2-1-1")
 
 
+def nothing(_: Scene) -> None:
+    """What every portal has is enough."""
+
+
+def one_user(scene: Scene) -> None:
+    scene.portal.add_user("email@email.com", "x", {"ROLE_PF_ADMIN"}, set(), id=USER_ID, must_change_password=True)
+
+
+def two_users(scene: Scene) -> None:
+    for number in range(12):
+        scene.portal.add_user(f"email{number}@email.com", "x", {"ROLE_CUSTOMER_USER"}, company_id=FIRST_ID)
+
+
+def scoped_user(scene: Scene) -> None:
+    one_user(scene)
+    scene.portal.companies.companies[FIRST_ID].numbers[0].contracts.append(Contract("number1"))
+    scene.portal.users.by_email("email@email.com").contracts["ROLE_PF_ADMIN"] = {"number1"}
+
+
+def uploading_user(scene: Scene) -> None:
+    one_user(scene)
+    scene.target()
+    scene.portal.users.by_email("email@email.com").account.roles.add("ROLE_CUSTOMER_UPLOADER")
+
+
+def user_with_target(scene: Scene) -> None:
+    uploading_user(scene)
+    scene.portal.users.by_email("email@email.com").targets["ROLE_CUSTOMER_UPLOADER"] = {FIRST_ID}
+
+
+def own_target(scene: Scene) -> None:
+    scene.target()
+    scene.portal.users.by_email(scene.user.login).targets["ROLE_CUSTOMER_UPLOADER"] = {FIRST_ID}
+
+
+def one_access(scene: Scene) -> None:
+    scene.portal.add_technical_access("client-id-123", "x", {"ROLE_CUSTOMER_UPLOADER"}, id=ACCESS_ID)
+
+
+def open_rotation(scene: Scene) -> None:
+    one_access(scene)
+    account = scene.portal.rotations.access(ACCESS_ID)
+    account.rotation_started, account.next_secret = LONG_AGO, "next"
+
+
+def numbered_company(scene: Scene) -> None:
+    """The customer numbers and contracts that the examples name, none of them ever in use."""
+    for number in ("1", "67", "customerNumber-1"):
+        contracts = [Contract(each, later_states()) for each in ("1", "2", "3124")] if number != "67" else []
+        added = CustomerNumber(number, later_states(), contracts=contracts)
+        scene.portal.companies.companies[FIRST_ID].numbers.insert(0, added)
+
+
+def no_numbers(scene: Scene) -> None:
+    scene.portal.companies.companies[FIRST_ID].numbers.clear()
+
+
+def later_states() -> list[State]:
+    return [State("ACTIVE", SOON), State("INACTIVE", SOON + timedelta(days=10))]
+
+
+def found_contract(scene: Scene) -> None:
+    scene.portal.companies.companies[FIRST_ID].numbers.append(
+        CustomerNumber(
+            "customerNumber",
+            contracts=[
+                Contract(
+                    "customerContract",
+                    [State("ACTIVE", LONG_AGO)],
+                    description="a description",
+                    approvable=True,
+                    collectable=True,
+                )
+            ],
+        )
+    )
+
+
 PREPARED: Mapping[int, Callable[[Scene], None]] = {
+    1: nothing,
+    2: one_user,
+    3: two_users,
+    **dict.fromkeys((4, 5, 6, 7, 15), one_user),
+    8: scoped_user,
+    9: scoped_user,
+    10: uploading_user,
+    11: user_with_target,
+    12: nothing,
+    13: own_target,
+    14: own_target,
+    16: nothing,
+    17: one_access,
+    18: one_access,
+    19: one_access,
+    20: one_access,
+    21: open_rotation,
     22: request_urls,
     23: complete_nothing,
     24: finished_upload,
@@ -140,6 +232,16 @@ PREPARED: Mapping[int, Callable[[Scene], None]] = {
     27: duplicated_uploads,
     28: seven_tasks,
     29: open_task,
+    **dict.fromkeys((30, 31, 32, 34, 35, 36, 37, 47, 50), nothing),
+    **dict.fromkeys((39, 40, 41, 42, 44, 45, 46), numbered_company),
+    33: no_numbers,
+    38: no_numbers,
+    43: numbered_company,
+    48: found_contract,
+    49: found_contract,
+    51: one_target,
+    52: one_target,
+    53: one_target,
     54: one_target,
     55: one_target,
     56: one_target,
@@ -154,7 +256,23 @@ PREPARED: Mapping[int, Callable[[Scene], None]] = {
 """The exchanges that are served, and the state in which each is replayed."""
 
 TECHNICAL = {60}
-NULL_ALLOWED: Mapping[int, set[str]] = {58: NOT_TAKEN_YET}
+NOT_TOLD = {"$.lastLogin", "$.content[].lastLogin"}
+NEW_USER = {"$.companyId", "$.companyName", "$.roles"}
+"""The documented user is registered without a company and without roles, and is answered with both."""
+NO_DESCRIPTION = {
+    "$.customerNumbers[].customerContracts[].description",
+    "$.customerNumbers[].customerContracts",
+    "$.content[].customerNumbers[].customerContracts[].description",
+}
+EMPTY_ALLOWED: Mapping[int, set[str]] = {
+    1: NEW_USER | NOT_TOLD,
+    7: NOT_TOLD | {"$.roles"},
+    **dict.fromkeys((2, 4, 5, 6, 8, 9, 10, 11, 13, 14, 15), NOT_TOLD),
+    **dict.fromkeys((30, 31), NO_DESCRIPTION),
+    58: NOT_TAKEN_YET,
+}
+MAPS = ("scopedTargets", "scopedCustomerContracts", ".grants[]")
+"""Fields whose keys are data."""
 
 
 class Clock:
@@ -212,7 +330,7 @@ def differences(documented: Any, answered: Any, null_allowed: set[str], path: st
 
     What is documented as null, or as an empty list or map, says nothing about what else may be there.
     """
-    if documented is None or (answered is None and path in null_allowed):
+    if documented is None or path.endswith(MAPS) or (not answered and path in null_allowed):
         return []
     if type(documented) is not type(answered):
         return [f"{path}: {type(answered).__name__} instead of {type(documented).__name__}"]
@@ -241,7 +359,23 @@ def _differences_of_objects(
     ]
 
 
-@pytest.mark.parametrize("number", PREPARED, ids=lambda number: f"{number} {EXCHANGES[number]['title']}")
+def titled(number: int) -> str:
+    return f"{number} {EXCHANGES[number]['title']}"
+
+
+ANSWERED = [number for number in PREPARED if EXCHANGES[number]["response"]["status"] is not None]
+UNANSWERED = [number for number in PREPARED if number not in ANSWERED]
+"""The exchanges for which the page shows no answer."""
+
+
+@pytest.mark.parametrize("number", UNANSWERED, ids=titled)
+def test_an_exchange_without_a_documented_answer_succeeds(scene: Scene, number: int) -> None:
+    PREPARED[number](scene)
+
+    assert replay(scene, number).status in (200, 204)
+
+
+@pytest.mark.parametrize("number", ANSWERED, ids=titled)
 def test_an_exchange_is_answered_as_documented(scene: Scene, number: int) -> None:
     PREPARED[number](scene)
 
@@ -249,11 +383,15 @@ def test_an_exchange_is_answered_as_documented(scene: Scene, number: int) -> Non
 
     documented = EXCHANGES[number]["response"]
     assert answer.status == documented["status"], answer.body
-    assert answer.headers["content-type"] == documented["headers"]["Content-Type"]
-    assert differences(documented["body"], answer.json(), NULL_ALLOWED.get(number, set())) == []
+    assert answer.headers["content-type"] == documented["headers"]["Content-Type"].split(";")[0]
+    assert differences(documented["body"], answer.json(), EMPTY_ALLOWED.get(number, set())) == []
 
 
-@pytest.mark.parametrize("number", [24, 25, 26, 29, 54, 56, 59, 61, 62])
+@pytest.mark.parametrize(
+    "number",
+    [2, *range(4, 12), 15, *range(18, 22), 24, 25, 26, 29, *range(39, 47), 51, 52, 53, 54, 56, 59, 61, 62],
+    ids=titled,
+)
 def test_without_its_state_an_exchange_is_not_found(scene: Scene, number: int) -> None:
     answer = replay(scene, number)
     assert answer.status == 404
@@ -269,13 +407,7 @@ def test_the_conflict_says_the_documented_words(scene: Scene) -> None:
 
 
 def test_every_exchange_is_accounted_for() -> None:
-    not_served = [number for numbers in NOT_SERVED.values() for number in numbers]
-    assert sorted([*PREPARED, *not_served]) == list(range(1, 64)) == sorted(EXCHANGES)
-
-
-@pytest.mark.parametrize("number", [number for numbers in NOT_SERVED.values() for number in numbers])
-def test_what_is_not_served_is_refused(scene: Scene, number: int) -> None:
-    assert replay(scene, number).status == 404
+    assert sorted(PREPARED) == list(range(1, 64)) == sorted(EXCHANGES)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,315 @@
+"""DynamoDB in memory: the ledger's table with its index `due`, which may lag behind as a real index does."""
+
+import re
+from bisect import insort
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from tests.simulation.cloud.client import PAGE_SIZE, Answer, Client, Clock, Pages, in_pages
+from tests.simulation.cloud.errors import Exceptions, refused
+
+Item = dict[str, Any]
+"""A row as it travels: attribute name → `{"S": …}`, `{"N": …}` …"""
+Key = tuple[str, str]
+Observer = Callable[[Item | None, Item], None]
+
+PARTITION, SORT = "pk", "sk"
+INDEX, INDEX_PARTITION, INDEX_SORT = "due", "dueQueue", "dueAt"
+ITEM_BYTES = 400 * 1024
+MOST_KEYS = 100
+COLLECTION_BYTES = 3  # of a list or a map; and one more byte per element
+CODES = ("ConditionalCheckFailedException", "ProvisionedThroughputExceededException", "ResourceNotFoundException")
+
+NOT_EXISTS = re.compile(r"attribute_not_exists\((#?\w+)\)")
+COMPARISON = re.compile(r"(#?\w+) ([=<]) (:\w+)")
+QUERY = re.compile(rf"{INDEX_PARTITION} = (:\w+) AND {INDEX_SORT} <= (:\w+)")
+PLACEHOLDER = re.compile(r"[#:]\w+")
+
+
+@dataclass(frozen=True, order=True)
+class Change:
+    """An image on its way into the index; None takes the row out of it."""
+
+    visible_at: datetime
+    number: int
+    key: Key
+    image: Item | None
+
+
+class InMemoryDynamoDb(Client):
+    """A stand-in for the DynamoDB client with one table, keyed by `pk` and `sk`.
+
+    `lag` draws the seconds that a write takes to reach the index; without it the index follows at once. Changes of one
+    row reach the index in their order. `unprocessed` draws how many of n keys a batched read leaves out; all n is
+    refused as throttling, as DynamoDB does. `observers` are called after each write with the row before and after it,
+    which are theirs to read and not to change.
+    """
+
+    exceptions = Exceptions(*CODES)
+
+    def __init__(
+        self,
+        clock: Clock,
+        table: str,
+        *,
+        page_size: int = PAGE_SIZE,
+        lag: Callable[[], float] | None = None,
+        unprocessed: Callable[[int], int] | None = None,
+    ) -> None:
+        super().__init__(clock)
+        self.observers: list[Observer] = []
+        self._table = table
+        self._page_size = page_size
+        self._lag = lag
+        self._unprocessed = unprocessed
+        self._rows: dict[Key, Item] = {}
+        self._index: dict[Key, Item] = {}
+        self._under_way: list[Change] = []
+        self._visible_at: dict[Key, datetime] = {}
+
+    # --- what the simulation looks at ---
+
+    @property
+    def rows(self) -> Mapping[Key, Item]:
+        """All rows by (pk, sk), as they are now; to read and not to change."""
+        return self._rows
+
+    # --- operations ---
+
+    def put_item(
+        self,
+        *,
+        TableName: str,
+        Item: Item,
+        ConditionExpression: str | None = None,
+        ExpressionAttributeNames: Mapping[str, str] | None = None,
+        ExpressionAttributeValues: Mapping[str, Item] | None = None,
+    ) -> Answer:
+        """Write a row as a whole; ConditionalCheckFailedException when the condition does not hold."""
+        self._check_table("PutItem", TableName)
+        key = _key_of("PutItem", Item)
+        _check_item(Item)
+        before = self._rows.get(key)
+        if ConditionExpression is not None:
+            condition = Condition(ConditionExpression, ExpressionAttributeNames or {}, ExpressionAttributeValues or {})
+            if not condition.holds(before or {}):
+                raise refused("PutItem", "ConditionalCheckFailedException", "The conditional request failed")
+        self._rows[key] = after = _copied(Item)
+        self._pass_on(key, after)
+        for observer in self.observers:
+            observer(before, after)
+        return {}
+
+    def get_item(self, *, TableName: str, Key: Item, ConsistentRead: bool) -> Answer:
+        """Return a row as it is now."""
+        self._check_table("GetItem", TableName)
+        _check_consistent(ConsistentRead)
+        found = self._rows.get(_exact_key("GetItem", Key))
+        return {} if found is None else {"Item": _copied(found)}
+
+    def batch_get_item(self, *, RequestItems: Mapping[str, Mapping[str, Any]]) -> Answer:
+        """Return up to 100 rows, in no order that could be relied on, and the keys that were left out this time."""
+        wanted = self._wanted_keys(RequestItems)
+        count = len(wanted) - (self._unprocessed(len(wanted)) if self._unprocessed else 0)
+        if count <= 0:
+            raise refused("BatchGetItem", "ProvisionedThroughputExceededException", "The request was throttled")
+        taken, left = wanted[:count], RequestItems[self._table]["Keys"][count:]
+        found = [_copied(self._rows[key]) for key in reversed(taken) if key in self._rows]
+        unprocessed = {self._table: {**RequestItems[self._table], "Keys": left}} if left else {}
+        return {"Responses": {self._table: found}, "UnprocessedKeys": unprocessed}
+
+    def _paginators(self) -> dict[str, Pages]:
+        return {"query": self._due_pages}
+
+    def _due_pages(
+        self,
+        *,
+        TableName: str,
+        IndexName: str,
+        KeyConditionExpression: str,
+        ExpressionAttributeValues: Mapping[str, Item],
+    ) -> Iterator[Answer]:
+        self._check_table("Query", TableName)
+        expression = QUERY.fullmatch(KeyConditionExpression)
+        if IndexName != INDEX or expression is None:
+            raise NotImplementedError(f"query {KeyConditionExpression!r} on {IndexName}")
+        _check_placeholders("Query", KeyConditionExpression, {}, ExpressionAttributeValues)
+        queue, until = (ExpressionAttributeValues[name]["S"] for name in expression.groups())
+        for page, more in in_pages(lambda: self._due(queue, until), _place, self._page_size):
+            answer = {"Items": [_copied(item) for item in page], "Count": len(page), "ScannedCount": len(page)}
+            yield answer | ({"LastEvaluatedKey": _last_key(page[-1])} if more else {})
+
+    # --- the table ---
+
+    def _check_table(self, operation: str, table: str) -> None:
+        if table != self._table:
+            raise refused(operation, "ResourceNotFoundException", "Requested resource not found")
+
+    def _wanted_keys(self, wanted: Mapping[str, Mapping[str, Any]]) -> list[Key]:
+        operation = "BatchGetItem"
+        if len(wanted) != 1:
+            raise NotImplementedError("a batched read of other than one table")
+        ((table, request),) = wanted.items()
+        self._check_table(operation, table)
+        if set(request) != {"Keys", "ConsistentRead"}:
+            raise NotImplementedError(f"a batched read with {sorted(request)}")
+        _check_consistent(request["ConsistentRead"])
+        keys = [_exact_key(operation, key) for key in request["Keys"]]
+        if not 1 <= len(keys) <= MOST_KEYS:
+            raise refused(operation, "ValidationException", "Too many items requested for the BatchGetItem call")
+        if len(set(keys)) < len(keys):
+            raise refused(operation, "ValidationException", "Provided list of item keys contains duplicates")
+        return keys
+
+    # --- the index ---
+
+    def _pass_on(self, key: Key, row: Item) -> None:
+        """Let a change find its way into the index, never before an earlier change of the same row."""
+        moment = self.clock() + timedelta(seconds=self._lag() if self._lag else 0)
+        moment = max(moment, self._visible_at.get(key, moment))
+        image = row if INDEX_PARTITION in row and INDEX_SORT in row else None
+        self._visible_at[key] = moment
+        insort(self._under_way, Change(moment, self._next_number(), key, image))
+
+    def _catch_up(self) -> None:
+        now = self.clock()
+        arrived = next((at for at, each in enumerate(self._under_way) if each.visible_at > now), len(self._under_way))
+        for change in self._under_way[:arrived]:
+            if change.image is None:
+                self._index.pop(change.key, None)
+            else:
+                self._index[change.key] = change.image
+        del self._under_way[:arrived]
+
+    def _due(self, queue: str, until: str) -> list[Item]:
+        self._catch_up()
+        rows = self._index.values()
+        due = [row for row in rows if row[INDEX_PARTITION]["S"] == queue and row[INDEX_SORT]["S"] <= until]
+        return sorted(due, key=_place)
+
+
+class Condition:
+    """A condition of a write: `attribute_not_exists(a)`, `a = :v`, `a < :v`, or several of them joined by OR."""
+
+    def __init__(self, expression: str, names: Mapping[str, str], values: Mapping[str, Item]) -> None:
+        self._names = names
+        self._values = values
+        self._alternatives = [self._understood(alternative) for alternative in expression.split(" OR ")]
+        _check_placeholders("PutItem", expression, names, values)
+
+    def holds(self, row: Item) -> bool:
+        """Return whether it holds for a row; `row` is empty where there is none."""
+        return any(holds(row) for holds in self._alternatives)
+
+    def _understood(self, alternative: str) -> Callable[[Item], bool]:
+        if missing := NOT_EXISTS.fullmatch(alternative):
+            absent = missing[1]
+            return lambda row: self._name(absent) not in row
+        if comparison := COMPARISON.fullmatch(alternative):
+            name, operator, value = comparison.groups()
+            return lambda row: _compares(row.get(self._name(name)), operator, self._values[value])
+        raise NotImplementedError(f"condition {alternative!r}")
+
+    def _name(self, name: str) -> str:
+        return self._names.get(name, name)
+
+
+def _compares(stored: Item | None, operator: str, given: Item) -> bool:
+    """Compare two values; what is missing or of another type is neither equal nor less."""
+    if stored is None or stored.keys() != given.keys():
+        return False
+    ((kind, left),) = stored.items()
+    right = given[kind]
+    match kind, operator:
+        case "N", _:
+            left, right = Decimal(left), Decimal(right)
+        case "S", _:
+            left, right = left.encode(), right.encode()
+        case _:
+            raise NotImplementedError(f"comparison of {kind}")
+    return bool(left == right if operator == "=" else left < right)
+
+
+def _check_placeholders(operation: str, expression: str, names: Mapping[str, str], values: Mapping[str, Item]) -> None:
+    """Refuse what DynamoDB refuses: a name or value that is used and not given, or given and not used."""
+    used, given = set(PLACEHOLDER.findall(expression)), {*names, *values}
+    if used != given:
+        raise refused(operation, "ValidationException", f"not both given and used: {sorted(used ^ given)}")
+
+
+def _check_consistent(consistent: bool) -> None:
+    if consistent is not True:
+        raise NotImplementedError("a read that may be stale")
+
+
+def _key_of(operation: str, item: Item) -> Key:
+    """Return the key of a row, which are two texts that are not empty."""
+    key = (item.get(PARTITION, {}).get("S"), item.get(SORT, {}).get("S"))
+    if not key[0] or not key[1]:
+        raise refused(operation, "ValidationException", "The key is not complete, or of another type")
+    return key[0], key[1]
+
+
+def _exact_key(operation: str, key: Item) -> Key:
+    if key.keys() != {PARTITION, SORT}:
+        raise refused(operation, "ValidationException", "The provided key element does not match the schema")
+    return _key_of(operation, key)
+
+
+def _check_item(item: Item) -> None:
+    if any(name in item and not item[name].get("S") for name in (INDEX_PARTITION, INDEX_SORT)):
+        raise refused("PutItem", "ValidationException", "Type mismatch for Index Key")
+    if _size_of(item) > ITEM_BYTES:
+        raise refused("PutItem", "ValidationException", "Item size has exceeded the maximum allowed size")
+
+
+def _size_of(attributes: Item) -> int:
+    return sum(_size(name) + _size_of_value(value) for name, value in attributes.items())
+
+
+def _size_of_value(value: Item) -> int:
+    """Return the bytes that DynamoDB counts for a value, to a few bytes per number."""
+    ((kind, content),) = value.items()
+    match kind:
+        case "S" | "B":
+            return _size(content)
+        case "N":
+            return len(content) // 2 + 1
+        case "M":
+            return COLLECTION_BYTES + len(content) + _size_of(content)
+        case "L":
+            return COLLECTION_BYTES + len(content) + sum(map(_size_of_value, content))
+        case "BOOL" | "NULL":
+            return 1
+    raise NotImplementedError(f"an attribute of the type {kind}")
+
+
+def _size(content: str | bytes) -> int:
+    return len(content.encode()) if isinstance(content, str) else len(content)
+
+
+def _copied(attributes: Item) -> Item:
+    """Return a row that shares nothing that could be changed."""
+    return {name: _copied_value(value) for name, value in attributes.items()}
+
+
+def _copied_value(value: Item) -> Item:
+    ((kind, content),) = value.items()
+    match content:
+        case dict():
+            return {kind: _copied(content)}
+        case list():
+            return {kind: [_copied_value(each) for each in content]}
+        case _:
+            return {kind: content}
+
+
+def _place(item: Item) -> tuple[str, str, str]:
+    return item[INDEX_SORT]["S"], item[PARTITION]["S"], item[SORT]["S"]
+
+
+def _last_key(item: Item) -> Item:
+    return _copied({name: item[name] for name in (PARTITION, SORT, INDEX_PARTITION, INDEX_SORT)})

@@ -1,0 +1,315 @@
+"""Can the simulation fail? Each mutant is one mistake in the package's real code; each must be caught.
+
+`python -m tests.simulation.mutants [--only WORD] [--seeds N]` copies the package, makes the mistake in the copy, and
+runs seeds until one complains. The list it prints names the seed and what was said; exit code 1 where one survives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "layers/amtsbote"
+SEEDS = 1500
+FOUND = 3  # exit code of a run that has found something
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake: in `file`, `old` (which stands there once) becomes `new`; the simulation of `portal` sees it."""
+
+    mistake: str
+    file: str
+    old: str
+    new: str
+    portal: str = "duba"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant: the seed that caught it, None where it survived, and the first complaint."""
+
+    mutant: Mutant
+    seed: int | None
+    complaint: str
+
+
+COMMON = (
+    Mutant(
+        "stored in the ledger before it is in the inbox",
+        "verbs/fetch.py",
+        "        services.inbox.commit(identity, stored, record, services.clock())\n",
+        "        services.ledger.advance(row, Committed(row.fence, connection.secret.acknowledge))\n"
+        "        services.inbox.commit(identity, stored, record, services.clock())\n",
+    ),
+    Mutant(
+        "document.json is not written last",
+        "verbs/fetch.py",
+        "        stored = services.inbox.store_all(prefix, files, last_try=attempt.last)\n",
+        "        whole = Identity(row.portal, row.connection, row.id, prefix)\n"
+        "        services.inbox.commit(whole, [], record, services.clock())\n"
+        "        stored = services.inbox.store_all(prefix, files, last_try=attempt.last)\n",
+    ),
+    Mutant(
+        "the watermark moves past what is not settled",
+        "lifecycle.py",
+        "    unsettled = [moment for id_, moment in listed.items() if id_ not in settled]\n",
+        "    unsettled: list[datetime | None] = []\n",
+    ),
+    Mutant(
+        "the query goes back no overlap",
+        "verbs/poll.py",
+        "asks_since(status, services.settings.overlap)",
+        "status.watermark",
+    ),
+    Mutant("no lease for a fetch", "lifecycle.py", "    if not lease_is_free(row, now):\n", "    if False:\n"),
+    Mutant(
+        "no lease for a delivery",
+        "deliveries.py",
+        "        case SendLease(until) if may_send(row, now):\n",
+        "        case SendLease(until):\n",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "the lease of a delivery is shorter than its work",
+        "verbs/deliver.py",
+        "timedelta(seconds=services.settings.lease_seconds)",
+        "timedelta(seconds=services.settings.lease_seconds / 1000)",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "a lease that was lost still counts",
+        "lifecycle.py",
+        "    if row.state is not State.FETCHING or row.fence != fence:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "the ledger is written blindly",
+        "ledger.py",
+        '        condition = "#version = :version" if version else "attribute_not_exists(pk)"\n'
+        '        values = {":version": version} if version else {}\n'
+        '        names = {"#version": "version"} if version else {}\n',
+        '        condition, values, names = "attribute_not_exists(pk) OR #version < :version", {":version": 10**9}, '
+        '{"#version": "version"}\n',
+    ),
+    Mutant(
+        "objects are overwritten",
+        "storage.py",
+        'Body=body, IfNoneMatch="*", **extra)',
+        "Body=body, **extra)",
+    ),
+    Mutant(
+        "a fetch whose request was lost is not asked for again",
+        "verbs/poll.py",
+        "[*to_fetch, *(row.id for row in requeued)]",
+        "to_fetch",
+    ),
+    Mutant(
+        "an acknowledgement without an answer counts as done",
+        "verbs/acknowledge.py",
+        "return Acknowledgement(row.id, AcknowledgeOutcome.TRY_AGAIN, NO_ANSWER)",
+        "return Acknowledgement(row.id, AcknowledgeOutcome.DONE, NO_ANSWER)",
+        "altinn",
+    ),
+    Mutant(
+        "what waits for the backend is acknowledged at once",
+        "inbox.py",
+        '        return PROCESSED_TAG in [(tag["Key"], tag["Value"]) for tag in answer["TagSet"]]\n',
+        "        return bool(answer)\n",
+    ),
+    Mutant(
+        "what is in quarantine counts as stored",
+        "verbs/fetch.py",
+        "    services.ledger.advance(row, FoundUnreadable(row.fence, error.code))\n",
+        "    policy = services.connections.get(row.connection).secret.acknowledge\n"
+        "    services.ledger.advance(row, Committed(row.fence, policy))\n",
+    ),
+    Mutant(
+        "an outage of the portal makes an item unavailable",
+        "http.py",
+        '        return Retry("PORTAL_ERROR", said)\n',
+        '        return Reject("PORTAL_ERROR", said)\n',
+    ),
+    Mutant(
+        "a body that was cut is taken for whole",
+        "http.py",
+        "        if size is not None and received != size:\n",
+        "        if False:\n",
+        "altinn",
+    ),
+    Mutant(
+        "a page for people is taken for an API's answer",
+        "http.py",
+        "        return answer if method in IDEMPOTENT_READS else answer.believed()\n",
+        "        return answer\n",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "a receipt says DELIVERED before the portal has it",
+        "verbs/deliver.py",
+        "        delivery = destination.deliver(drop, journal)\n",
+        "        early = services.ledger.advance_drop(row, Failed(Failure('X', 'x'), row.fence))\n"
+        "        publish_update(early, services)\n"
+        "        delivery = destination.deliver(drop, journal)\n",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "an older version's receipt overwrites a newer one's",
+        "receipts.py",
+        " or not self._ledger.is_newest(row)",
+        "",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "the secret is logged",
+        "verbs/accounts.py",
+        "        return work(used)\n",
+        "        log.info('%s', used.secret.model_dump())\n        return work(used)\n",
+    ),
+    Mutant(
+        "a request that failed comes again at once, for ever",
+        "queues.py",
+        '        queue.hide(record["receiptHandle"], pause)\n',
+        '        queue.hide(record["receiptHandle"], 0)\n',
+    ),
+)
+
+OF_DUBA = (
+    Mutant(
+        "ids from messageId",
+        "portals/duba/adapter.py",
+        "                    str(message.id), message.created_at,",
+        "                    str(record['messageId']), message.created_at,",
+    ),
+    Mutant(
+        "the answer to a batch of acknowledgements is believed as a whole",
+        "portals/duba/adapter.py",
+        "        yield _acknowledgement(item.id, said.get(int(item.id), NOT_ANSWERED))\n",
+        "        yield _acknowledgement(item.id, next(iter(said.values()), NOT_ANSWERED))\n",
+    ),
+    Mutant(
+        "a message that is not hydrated is fetched",
+        "portals/duba/adapter.py",
+        "    return None if message.hydrated_at else HYDRATION\n",
+        "    return None\n",
+    ),
+    Mutant(
+        "what we sent ourselves is fetched",
+        "portals/duba/adapter.py",
+        "            wanted = message.direction is None or message.direction in self._secret.directions\n",
+        "            wanted = True\n",
+    ),
+    Mutant(
+        "the content is not checked",
+        "portals/duba/adapter.py",
+        "            verify_zip(content, DEFAULT_LIMITS, check_deadline=self._check_deadline)\n",
+        "            pass\n",
+    ),
+)
+
+OF_DIGITALE_GEMEINDE = (
+    Mutant(
+        "a refund is asked for again",
+        "portals/digitale_gemeinde/delivery.py",
+        "        if journal.state.get(REFUND_ASKED):\n",
+        "        if False:\n",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "an upload is not looked for before it is repeated",
+        "portals/digitale_gemeinde/delivery.py",
+        "        if there <= journal.state.get(HELD, there):\n",
+        "        if not journal.state.get(UPLOADED):\n",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "an upload is not written down before it is tried",
+        "portals/digitale_gemeinde/delivery.py",
+        "            journal.state.setdefault(SHOWN, _shown(field))\n            journal.save()\n",
+        "            journal.state.setdefault(SHOWN, _shown(field))\n",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "what a newer file may hide is sent again",
+        "portals/digitale_gemeinde/delivery.py",
+        "            _refuse_hidden(field, journal)\n",
+        "",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "only the first page is read",
+        "portals/digitale_gemeinde/client.py",
+        "        for number in range(1, PAGE_LIMIT + 1):\n            page =",
+        "        for number in range(1, 2):\n            page =",
+        "digitale-gemeinde",
+    ),
+)
+
+MUTANTS: Sequence[Mutant] = (*COMMON, *OF_DUBA, *OF_DIGITALE_GEMEINDE)
+
+
+def try_mutant(mutant: Mutant, seeds: int) -> Verdict:
+    """Make the mistake in a copy of the package and run seeds until one complains."""
+    with _mutated(mutant) as package:
+        command = [sys.executable, "-m", "tests.simulation", "--until-wrong", "--seeds", str(seeds)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(package), str(ROOT)))}
+        done = subprocess.run(
+            [*command, "--portal", mutant.portal],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode not in (0, FOUND):
+        raise RuntimeError(f"{mutant.mistake}: {done.stderr[-2000:]}")
+    found = done.stdout.strip().partition(" ")
+    return Verdict(mutant, int(found[0]), found[2]) if done.returncode else Verdict(mutant, None, "")
+
+
+@contextmanager
+def _mutated(mutant: Mutant) -> Iterator[Path]:
+    """Provide a copy of the package with the mistake in it."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        package = Path(folder)
+        shutil.copytree(PACKAGE, package, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        file = package / "amtsbote" / mutant.file
+        text = file.read_text(encoding="utf-8")
+        if text.count(mutant.old) != 1:
+            raise ValueError(
+                f"{mutant.mistake}: what should change stands {text.count(mutant.old)} times in {mutant.file}"
+            )
+        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        yield package
+
+
+def main() -> int:
+    """Try all mutants, two at a time, and print what became of each."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
+    parser.add_argument("--only", default="", help="mutants whose mistake or portal contains this word")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="at most so many runs each")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    chosen = [each for each in MUTANTS if options.only in f"{each.mistake} {each.portal}"]
+    survived = 0
+    with ThreadPoolExecutor(options.workers) as pool:
+        for verdict in pool.map(lambda mutant: try_mutant(mutant, options.seeds), chosen):
+            survived += verdict.seed is None
+            fate = "SURVIVED" if verdict.seed is None else f"seed {verdict.seed}: {verdict.complaint[:90]}"
+            print(f"{verdict.mutant.portal:18} {verdict.mutant.mistake:62} {fate}", flush=True)
+    print(f"{len(chosen) - survived} of {len(chosen)} mutants caught")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
