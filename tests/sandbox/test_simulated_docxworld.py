@@ -525,6 +525,19 @@ def test_fresh_urls_can_be_left_out(portal: SimulatedDocxworld, caller: Caller, 
     assert opens(caller, target, b"letter")["uploadUrls"] == []
 
 
+def test_a_repeat_can_begin_the_chunks_anew(portal: SimulatedDocxworld, caller: Caller, target: Target) -> None:
+    portal.uploads.options = UploadOptions(chunk_threshold_bytes=1, url_count=2, chunks_begin_anew=True)
+    first = opens(caller, target, b"letter")
+    etags = puts_parts(first, b"letter")
+    again = opens(caller, target, b"letter")
+
+    assert (again["jobAlreadyExists"], again["id"]) == (True, first["id"])
+    assert portal.chunk_puts(first["id"]) == {}
+    assert refusal(completes(caller, again, etags)) == (400, "client.chunk_missing")
+    assert completes(caller, again, puts_parts(again, b"letter")).status == 200
+    assert portal.read_upload(first["id"]) == b"letter"
+
+
 def test_a_repeat_can_be_refused(portal: SimulatedDocxworld, caller: Caller, target: Target) -> None:
     portal.uploads.options.existing_refused = True
     opens(caller, target)
@@ -1151,6 +1164,13 @@ def test_downloads_are_filtered_and_sorted(portal: SimulatedDocxworld, caller: C
     assert found(f"companyId={uuid4()}") == []
     assert refusal(downloader.asks("GET", "/v1/downloads?sort=size")) == (400, "client.invalid_sort_argument")
     assert refusal(downloader.asks("GET", "/v1/downloads?downloaded=no")) == (400, "client.validation")
+
+
+def test_the_record_of_a_download_may_be_wrong(portal: SimulatedDocxworld, caller: Caller, target: Target) -> None:
+    portal.add_download(target, b"1234")
+    portal.add_download(target, b"1234", recorded_size=5)
+    listed = caller.acting_as(RESULTS).lists("/v1/downloads")
+    assert [each["size"] for each in listed] == [4, 5]
 
 
 def test_a_download_is_fetched_by_a_link_that_runs_out(

@@ -96,6 +96,7 @@ class Tally:
     calls: Counter[str] = field(default_factory=Counter)
     deaths: Counter[str] = field(default_factory=Counter)
     strokes: Counter[str] = field(default_factory=Counter)
+    struck: set[tuple[str, Stroke]] = field(default_factory=set)  # which process was struck by what
 
 
 class Boundary:
@@ -147,6 +148,7 @@ class Boundary:
         number, stroke = self.strokes.calls, self.strokes.next(kinds, weight)
         if stroke is not None:
             self.tally.strokes[stroke] += 1
+            self.tally.struck.add((process.name, stroke))
             self._tell(f"#{number} {name} - {stroke}")
         else:
             self._tell(f"#{number} {name}")

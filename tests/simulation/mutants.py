@@ -255,7 +255,65 @@ OF_DIGITALE_GEMEINDE = (
     ),
 )
 
-MUTANTS: Sequence[Mutant] = (*COMMON, *OF_DUBA, *OF_DIGITALE_GEMEINDE)
+OF_DOCXWORLD = (
+    Mutant(
+        "an upload that may have arrived is sent again without a look",
+        "portals/docxworld/uploads.py",
+        "if self._progress.began_at and self._arrived():",
+        "if False:",
+        "docxworld",
+    ),
+    Mutant(
+        "two versions of a key go by the backend's one reference",
+        "portals/docxworld/orders.py",
+        'return f"{own}.{hashlib',
+        'return own or f"{own}.{hashlib',
+        "docxworld",
+    ),
+    Mutant(
+        "parts are kept that belong to another chunked upload",
+        "portals/docxworld/progress.py",
+        "return before == now and before[1] is not None",
+        "return True",
+        "docxworld",
+    ),
+    Mutant(
+        "the key is exchanged after bytes have left under the one before",
+        "portals/docxworld/protection.py",
+        "if given is None or (own is not None and self._progress.touched):",
+        "if given is None:",
+        "docxworld",
+    ),
+    Mutant(
+        "the tag is made before all parts are there",
+        "portals/docxworld/parts.py",
+        "return self._cipher is None or len(self._waiting) > 1 or not self._under_way",
+        "return True",
+        "docxworld",
+    ),
+    Mutant(
+        "another client's download counts as acknowledged by us",
+        "portals/docxworld/adapter.py",
+        "return Acknowledgement(item.id, AcknowledgeOutcome.UNAVAILABLE, error.code)",
+        "return Acknowledgement(item.id, AcknowledgeOutcome.DONE, error.code)",
+        "docxworld",
+    ),
+    Mutant(
+        "what docxworld cleans up after its transfer is taken for a failure",
+        "portals/docxworld/tracking.py",
+        "if actions & ARRIVED:",
+        "if False:",
+        "docxworld",
+    ),
+    Mutant(
+        "somebody else's decision is taken for ours",
+        "portals/docxworld/approvals.py",
+        "if journal.state.get(ASKED) and task.approval_state == decision.approval_state and not others:",
+        "if task.approval_state == decision.approval_state:",
+        "docxworld",
+    ),
+)
+MUTANTS: Sequence[Mutant] = (*COMMON, *OF_DUBA, *OF_DIGITALE_GEMEINDE, *OF_DOCXWORLD)
 
 
 def try_mutant(mutant: Mutant, seeds: int) -> Verdict:

@@ -22,7 +22,17 @@ from botocore.exceptions import ClientError
 from amtsbote.errors import Quarantine, Retry
 from amtsbote.keys import document_key, quarantine_key, safe_name
 from amtsbote.portals.protocols import IncomingFile
-from amtsbote.storage import JSON_TYPE, MARKED_DELETED, MISSING, TAKEN, code_of, exists, get_or_none, json_text, put_once
+from amtsbote.storage import (
+    JSON_TYPE,
+    MARKED_DELETED,
+    MISSING,
+    TAKEN,
+    code_of,
+    exists,
+    get_or_none,
+    json_text,
+    put_once,
+)
 from amtsbote.times import written
 
 if TYPE_CHECKING:

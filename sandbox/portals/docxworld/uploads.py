@@ -44,8 +44,8 @@ class UploadOptions:
     """What the documentation leaves to the server.
 
     `url_count` None gives one URL per `bytes_per_url`, two at least. `etag_base` is the counter of the first URL. A
-    repeated reference is answered with the job it has, with fresh URLs or with none, or refused altogether. A repeated
-    completion is refused unless `repeated_complete_accepted`.
+    repeated reference is answered with the job it has, with fresh URLs (where `chunks_begin_anew` of another chunked
+    upload) or with none, or refused altogether. A repeated completion is refused unless `repeated_complete_accepted`.
 
     Of encrypted uploads, `announced_size` is what fileSize means. The key of a repeated request is the `same`,
     `another`, or `none`; with `encryption_ignored` there never is one. `java_mask` wraps it as Java does.
@@ -59,6 +59,7 @@ class UploadOptions:
     read_link_seconds: int = 3600
     fresh_urls_for_existing: bool = True
     existing_refused: bool = False
+    chunks_begin_anew: bool = False
     repeated_complete_accepted: bool = False
     announced_size: str = "plaintext"
     repeated_key: str = "same"
@@ -160,6 +161,8 @@ class Uploads:
         open_again = job.scheduled and (not exists or self.options.fresh_urls_for_existing)
         if exists and job.scheduled and job.encryption and self.options.repeated_key == "another":
             job.encryption = self._new_encryption(encryption) or job.encryption
+        if exists and open_again and job.upload_id and self.options.chunks_begin_anew:
+            job.upload_id = self.storage.start_multipart(job.key)
         headers = self._headers(job) if job.upload_id is None else {}
         forgotten = exists and self.options.repeated_key == "none"
         known = encryption is not None and job.encryption is not None and not forgotten

@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from amtsbote.portals.altinn import login
+from amtsbote.portals.altinn.connection import Maskinporten
 from sandbox.portals.altinn import (
     PROPOSAL,
     READ,
@@ -31,6 +32,7 @@ from sandbox.portals.altinn import (
     Task,
     new_key_pair,
 )
+from tests.simulation.boundary import Stroke
 from tests.simulation.offices.office import (
     ACKNOWLEDGED,
     QUARANTINED,
@@ -80,6 +82,7 @@ LETTERS = ("vedtak.pdf", "Vedtak \u00e6\u00f8\u00e5.pdf", "A\u030asen + 100 %.pd
 
 INSTANCE = re.compile(r"/(?:storage(?:/api/v1)?|(\w+/\w+))/instances/(\d+/[^/]+)(/.*)?")
 LIST = re.compile(r"/storage(/api/v1)?/instances")
+REFUSALS = {Stroke.PORTAL_429, Stroke.PORTAL_TOKEN_EXPIRED}
 CONFIRMATIONS = {"/complete", "/dataelements/confirmDownload"}
 
 
@@ -554,20 +557,16 @@ class AltinnOffice(Office):
     def _wrong_form(self, number: int) -> None:
         owned: dict[str, Any] = {"instanceOwner": {"partyId": "50077"}}
         text = {"contentType": "text/plain", "text": "hei"}
-        story, body, code = self.chance.one_of(
-            (
-                ("no JSON", b"{", "TEMPLATE_INVALID"),
-                ("a list", b"[]", "TEMPLATE_INVALID"),
-                ("of another app", {**owned, "appId": SECOND}, "TEMPLATE_INVALID"),
-                ("nobody's", {"title": {"nb": "x"}}, "REFUSED"),
-                ("with an unknown part", {"instance": owned, "data": [{"dataType": "ukjent", **text}]}, "REFUSED"),
-                (
-                    "with a wrong part",
-                    {"instance": owned, "data": [{"dataType": "model", **text}]},
-                    "VALIDATION_FAILED",
-                ),
-            )
+        unknown, wrong = ({"instance": owned, "data": [{"dataType": kind, **text}]} for kind in ("ukjent", "model"))
+        kinds: tuple[tuple[str, bytes | dict[str, Any], str], ...] = (
+            ("no JSON", b"{", "TEMPLATE_INVALID"),
+            ("a list", b"[]", "TEMPLATE_INVALID"),
+            ("of another app", {**owned, "appId": SECOND}, "TEMPLATE_INVALID"),
+            ("nobody's", {"title": {"nb": "x"}}, "REFUSED"),
+            ("with an unknown part", unknown, "REFUSED"),
+            ("with a wrong part", wrong, "VALIDATION_FAILED"),
         )
+        story, body, code = self.chance.one_of(kinds)
         key = f"altinn/{ETAT}/{MAIN}/feil-{number}.instance.json"
         codes = frozenset({code} if code == "TEMPLATE_INVALID" else {code, "OUTCOME_UNKNOWN"})
         sent = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -697,8 +696,8 @@ class AltinnOffice(Office):
                 yield f"{id_} is confirmed in part"
 
     def _needless_failures(self) -> Iterable[str]:
-        """An unknown outcome has a cause: a run in which nothing was struck knows all outcomes."""
-        if self.machine.boundary.strokes.struck:
+        """An unknown outcome has a cause: who was refused, or not struck at all, knows what has become of it."""
+        if any(process == "deliver" and each not in REFUSALS for process, each in self.machine.boundary.tally.struck):
             return
         for drop in self.drops:
             row = self.machine.account.dynamodb.rows.get((f"DROP#outbox/{drop.key}", drop.version), {})
@@ -725,7 +724,7 @@ _KEY_OF = login._key_of
 
 
 @cache
-def _read_key(auth: login.Maskinporten) -> Any:
+def _read_key(auth: Maskinporten) -> Any:
     """Return a connection's key as the package reads it."""
     return _KEY_OF(auth)
 

@@ -151,6 +151,7 @@ class DocxworldOffice(Office):
             url_count=chance.one_of((None, None, 2, 7, 30)),
             etag_base=chance.one_of((0, 1)),
             link_seconds=chance.one_of((3587, 120)),
+            chunks_begin_anew=chance.happens(0.3),
             repeated_complete_accepted=chance.happens(0.3),
             announced_size=chance.one_of(("plaintext", "ciphertext")),
             repeated_key=chance.one_of(("same", "same", "another", "none")),
@@ -673,6 +674,12 @@ class DocxworldOffice(Office):
         if request.method == "PUT":
             self._note_drafts()
 
+    def saw_completion(self, said: Mapping[str, Any], status: int) -> None:
+        """Parts that were answered are there: what is put together can only be refused once it is whole."""
+        job = self.portal.job(said["processId"])
+        if status == 400 and not job.content_complete:
+            self._wrongs.append(f"{job.id} was to be put together of parts that are not there")
+
     def _note_drafts(self) -> None:
         """A draft that is filled is a download like any other, for whoever may see it."""
         for each in self.portal.drafts(Readiness.READY):
@@ -858,6 +865,8 @@ def _watched_by(office: DocxworldOffice) -> Any:
             return refusal
         answer = await handler(request)
         office.saw(request, answer)
+        if request.path == "/v1/uploads/complete" and answer.status in (200, 400):
+            office.saw_completion(json.loads(await request.read()), answer.status)
         return answer
 
     return watch
