@@ -13,6 +13,7 @@ from sandbox.portals.faults import Kind
 from sandbox.portals.server import serve
 from tests.flows.altinn_office import (
     CREATE,
+    DATA,
     FORM,
     LETTER,
     NEXT,
@@ -166,6 +167,18 @@ def test_a_version_that_was_lost_is_not_taken_for_another_one_as_long(either: Ob
     deliver(world, key_of(instance), LETTER[::-1])
     calm(world)
     assert [each.content for each in either.uploads(instance)] == [LETTER[::-1], LETTER]
+
+
+def test_a_page_in_place_of_the_file_that_was_sent_is_no_reason_to_send_it_again(
+    altinn: ObservedAltinn, world: MortalWorld
+) -> None:
+    instance = altinn.submit(FORM)
+    altinn.fail(Kind.LOST_ANSWER, UPLOAD)
+    altinn.fail(Kind.HTML_WITH_200, DATA)
+    deliver(world, key_of(instance))
+    calm(world)
+    assert held(altinn, instance) == [("attachment", NAME, PDF, LETTER)]
+    assert states(world, key_of(instance))[-1] == "UPLOADED"
 
 
 def test_an_event_that_comes_twice_changes_nothing(altinn: ObservedAltinn, world: MortalWorld) -> None:

@@ -110,8 +110,9 @@ class DocxworldOffice(Office):
             clock=self.clock, options=self.options, token_seconds=self.chance.one_of((3600, 300, 90))
         )
         self.portal.downloads.link_seconds = self.chance.one_of((548767, 30))
-        self._addresses_end = self.chance.happens(0.25)
-        self.portal.downloads.upload_link_seconds = 90 if self._addresses_end else 3587
+        lifetime = self.chance.one_of((3587, 3587, 90))
+        self.portal.downloads.upload_link_seconds = lifetime
+        self._draft_seconds = lifetime - 60.0  # the last minute of an address is not used
         self.portal.downloads.draft_headers_signed = self.chance.happens(0.5)
         self.portal.middlewares.append(_watched_by(self))
         self.serve(self.portal, HOST)
@@ -127,7 +128,7 @@ class DocxworldOffice(Office):
         self._contents: dict[str, tuple[str, bytes]] = {}
         self._refuse_once: set[str] = set()
         self._drafted: dict[str, bytes] = {}
-        self._drafts_asked_for: list[str] = []
+        self._drafts_asked_for: list[tuple[str, float]] = []
         self._cancelled: Counter[str] = Counter()
         self._aims: dict[bytes, str] = {}
         self._metadata: dict[bytes, dict[str, str]] = {}
@@ -668,7 +669,7 @@ class DocxworldOffice(Office):
             self._wrongs.append(f"{request.method} {request.path} was answered {body!r}")
         *_, id_, last = request.path.split("/")
         if request.method == "POST" and request.path == "/v1/downloads/" and answer.status == 200:
-            self._drafts_asked_for.append(self.portal.drafts(Readiness.DRAFT)[-1].target.id)
+            self._drafts_asked_for.append((self.portal.drafts(Readiness.DRAFT)[-1].target.id, self.clock.seconds()))
         if last == "cancel" and answer.status == 200:
             self._cancelled[id_] += 1
         if request.method == "PUT":
@@ -806,11 +807,12 @@ class DocxworldOffice(Office):
                 yield f"the draft {each.id} is not what was dropped"
 
     def _repeated_drafts(self) -> Iterator[str]:
-        """One drop, one draft (its target is its own), unless the address had ended; and its file is sent once."""
-        drafts = Counter(self._drafts_asked_for)
-        for target, count in drafts.items():
-            if count > 1 and not self.portal.storage.expired_uses and not self._addresses_end:
-                yield f"{count} drafts were created of one drop, for {target}"
+        """One drop, one draft (its target is its own), unless its address has ended; and its file is sent once."""
+        before: dict[str, float] = {}
+        for target, at in self._drafts_asked_for:
+            if at - before.get(target, at - self._draft_seconds) < self._draft_seconds:
+                yield f"a second draft was created of one drop, for {target}"
+            before[target] = at
         for id_ in self._drafted:
             key = f"dwc-download/{id_}-{self._contents[id_][0].replace('/', '_')}"
             if self.portal.storage.puts.get(key, 0) > 1:

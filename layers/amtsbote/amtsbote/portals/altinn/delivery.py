@@ -21,7 +21,7 @@ from amtsbote.portals.altinn.client import AltinnClient
 from amtsbote.portals.altinn.connection import AltinnSecret, Dialect
 from amtsbote.portals.altinn.content import Content, StreamedBody
 from amtsbote.portals.altinn.errors import Undone
-from amtsbote.portals.altinn.models import Instance, InstanceId, Process, id_of
+from amtsbote.portals.altinn.models import DataElement, Instance, InstanceId, Process, id_of
 from amtsbote.portals.altinn.templates import SUFFIX, new_instance
 from amtsbote.portals.portal import Tools
 from amtsbote.portals.protocols import Delivery, Drop, Journal, Outcome, Step
@@ -102,10 +102,10 @@ class AltinnDestination:
         """Send the file and return its id there; the one that an earlier try has brought there, if it did."""
         found = self._instance(app_id, instance)
         held = _equal_files(found, data_type, drop)
-        before = journal.state.setdefault(HELD, held)
-        arrived = next((id_ for id_ in held if id_ not in before and self._is_drop(instance, id_, drop)), None)
+        before = journal.state.setdefault(HELD, [each.id for each in held])
+        arrived = next((each for each in held if each.id not in before and self._is_drop(instance, each, drop)), None)
         if arrived is not None:
-            return arrived
+            return arrived.id
         journal.save()
         self._tools.transport.deadline.check()
         missing = f"the app has no data type {data_type[:60]!r}, or the instance has just gone"
@@ -115,17 +115,20 @@ class AltinnDestination:
             raise Retry("PORTAL_ANSWER_UNREADABLE", "Altinn took the file and did not say under which id")
         return created.element_id
 
-    def _is_drop(self, instance: InstanceId, element_id: str, drop: Drop) -> bool:
+    def _is_drop(self, instance: InstanceId, element: DataElement, drop: Drop) -> bool:
         """Return whether a file has the bytes of the drop: another version of its key may be as long.
 
-        True also for one that the portal does not hand out, as it may do before a virus scan.
+        True also for one that the portal does not hand out, as it may do before a virus scan. Retry where something
+        else comes in its place, such as the page of a portal in maintenance.
         """
         try:
-            with self._client.storage.open_data(instance, element_id) as answer:
-                there = _digest(answer.chunks)
+            with self._client.storage.open_data(instance, element.id) as answer:
+                size, there = _digest(answer.chunks)
         except Unavailable:
             return True
-        return there == _digest(StreamedBody(_content(drop), self._tools.transport.deadline.check))
+        if element.size is not None and size != element.size:
+            raise Retry("PORTAL_ANSWER_UNREADABLE", f"Altinn handed out {size} bytes as a file of {element.size}")
+        return there == _digest(StreamedBody(_content(drop), self._tools.transport.deadline.check))[1]
 
     def _instance(self, app_id: str, instance_id: InstanceId) -> Instance:
         with _named("the portal has no such instance, or no longer; check partyId and instanceGuid", "read it"):
@@ -230,11 +233,11 @@ def _ended_is_no_lock(instance: Instance) -> Iterator[None]:
         raise Reject("PROCESS_ENDED", mistake, portal_words=error.portal_words) from error
 
 
-def _equal_files(instance: Instance, data_type: str, drop: Drop) -> list[str]:
-    """Return the ids of the instance's files that equal the drop as far as can be seen."""
+def _equal_files(instance: Instance, data_type: str, drop: Drop) -> list[DataElement]:
+    """Return the instance's files that equal the drop as far as their description goes."""
     name = _normal(drop.file_name)
     return [
-        element.id
+        element
         for element in instance.present
         if element.data_type == data_type
         and element.size in (None, drop.size)
@@ -261,11 +264,13 @@ def _action(process: Process) -> str | None:
     return None if task is None else ACTIONS.get(task.altinn_task_type or "")
 
 
-def _digest(chunks: Iterable[bytes]) -> bytes:
-    digest = sha256()
+def _digest(chunks: Iterable[bytes]) -> tuple[int, bytes]:
+    """Return how many bytes came, and their SHA-256."""
+    size, digest = 0, sha256()
     for chunk in chunks:
+        size += len(chunk)
         digest.update(chunk)
-    return digest.digest()
+    return size, digest.digest()
 
 
 def _normal(name: str) -> str:
