@@ -35,9 +35,11 @@ from tests.unit.portals.altinn.conftest import (
 )
 
 ADD = f"POST {OF_APP}/data/model1"
+SENT = b"<svar/>"
 PROCESS, NEXT = f"GET {OF_APP}/process", f"PUT {OF_APP}/process/next"
 CREATE = "POST /org/app/instances"
 NEW = "0d1c3b1e-0000-4000-8000-000000000001"
+GET_NEW = f"{GET_INSTANCE}/data/{NEW}"
 ISSUES = [{"severity": 1, "code": "ContentTypeNotAllowed", "description": "Only XML is taken"}]
 
 
@@ -145,6 +147,7 @@ def test_an_upload_whose_answer_was_lost_is_found_and_not_repeated(
         destination.deliver(data_drop("svar.xml"), notes)
     portal.forgets(GET_INSTANCE)
     portal.answers(GET_INSTANCE, instance(data=[element(), element(NEW, filename="svar.xml")]))
+    portal.answers(GET_NEW, SENT)
     assert destination.deliver(data_drop("svar.xml"), notes.after_a_crash()).portal_id == NEW
     assert len(portal.requests(ADD)) == 1
 
@@ -189,6 +192,7 @@ def test_only_an_equal_file_is_adopted(
     dropped, notes = data_drop("svår.xml"), Notes()
     portal.answers(GET_INSTANCE, instance(data=[]))
     portal.answers(GET_INSTANCE, instance(data=[element(NEW, **({"filename": "svår.xml"} | other))]))
+    portal.answers(GET_NEW, SENT)
     portal.answers(ADD, LOST)
     portal.answers(ADD, element("another"), status=201)
     with pytest.raises(Retry):
@@ -207,6 +211,7 @@ def test_an_answer_without_an_id_is_looked_up_by_the_next_try(destination: Desti
     notes = Notes()
     portal.answers(GET_INSTANCE, instance(data=[]))
     portal.answers(GET_INSTANCE, instance(data=[element(NEW, filename="svar.xml")]))
+    portal.answers(GET_NEW, SENT)
     portal.answers(ADD, {}, status=201)
     with pytest.raises(Retry):
         destination.deliver(data_drop("svar.xml"), notes)
