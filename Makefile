@@ -34,7 +34,7 @@ test: setup
 
 test-313: $(SAM) $(if $(PYTHON313),$(VENV313))
 ifneq ($(PYTHON313),)
-	.venv313/bin/python -m pytest -n $(WORKERS)
+	.venv313/bin/python -m pytest -n $(WORKERS) -m "not once"
 else
 	@echo "test-313: there is no Python 3.13 here, so the tests did not run on it"
 endif

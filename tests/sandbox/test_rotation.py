@@ -91,6 +91,7 @@ def secrets_of(portal: SimulatedDocxworld, account: Account) -> dict[str, Any]:
     }
 
 
+@pytest.mark.once
 def test_the_deployed_function_rotates_again_and_again(deployed: Deployed) -> None:
     assert deployed.outputs.rotation_function_arn
     seen = [deployed.current()]
@@ -104,6 +105,7 @@ def test_the_deployed_function_rotates_again_and_again(deployed: Deployed) -> No
     assert len(set(seen)) == len(seen)
 
 
+@pytest.mark.once
 def test_the_deployed_function_says_what_is_wrong_and_no_secret(deployed: Deployed) -> None:
     before = deployed.current()
     deployed.schedule()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -93,9 +94,9 @@ class Desk:
         return [each["id"] for each in self.page(**query)["instances"]]
 
 
-def desk_of(dialect: str) -> Iterator[Desk]:
+def desk_of(dialect: str, **more: Any) -> Iterator[Desk]:
     clock = Clock()
-    altinn = SimulatedAltinn(dialect=dialect, clock=clock)
+    altinn = SimulatedAltinn(dialect=dialect, clock=clock, **more)
     altinn.add_bearer(BEARER)
     altinn.add_app()
     with serve(altinn) as running:
@@ -390,6 +391,13 @@ def test_equal_changes_are_lost_at_a_page_edge_downwards_and_not_upwards(desk: D
     up = list(all_pages(desk, f"{STORAGE}/instances?appId=org/app&size=1&order=asc:lastChanged"))
     assert [each["id"] for page in down for each in page["instances"]] == ids(instances[0])
     assert [each["id"] for page in up for each in page["instances"]] == ids(*instances)
+
+
+def test_a_page_has_as_many_instances_as_the_portal_was_made_with() -> None:
+    for desk in chain(desk_of(V1, page_size=2), desk_of(PROPOSAL, page_size=2)):
+        three(desk)
+        target = f"{desk.altinn.storage_url}/instances?appId=org/app".removeprefix(desk.altinn.base_url)
+        assert [page["count"] for page in all_pages(desk, target)] == [2, 1]
 
 
 def test_what_changes_between_two_pages_jumps_ahead_of_the_cursor(desk: Desk) -> None:

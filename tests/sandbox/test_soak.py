@@ -418,6 +418,7 @@ def test_a_missing_sam_is_named_with_its_mend(
 # --- a short soak ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 def test_a_short_soak_loses_and_doubles_nothing() -> None:
     result = soak.soak(40, 20260219, Rates(0.5, 0.2), 300, Console(quiet=True))
     assert list(report.problems(result.moment.verdict, result.moment)) == []

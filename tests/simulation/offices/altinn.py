@@ -83,6 +83,7 @@ LETTERS = ("vedtak.pdf", "Vedtak \u00e6\u00f8\u00e5.pdf", "A\u030asen + 100 %.pd
 
 INSTANCE = re.compile(r"/(?:storage(?:/api/v1)?|(\w+/\w+))/instances/(\d+/[^/]+)(/.*)?")
 LIST = re.compile(r"/storage(/api/v1)?/instances")
+UNSETTLING = {Stroke.PORTAL_TOKEN_EXPIRED, Stroke.STALLS}  # after a stall a signed assertion is too old
 REFUSALS = {Stroke.PORTAL_429, Stroke.PORTAL_TOKEN_EXPIRED}
 CONFIRMATIONS = {"/complete", "/dataelements/confirmDownload"}
 
@@ -144,6 +145,7 @@ class AltinnOffice(Office):
         identities.maskinporten_seconds = chance.one_of((120.0, 20.0))
         self._let_in(0)
         self._credentials = 0
+        self._astray = False
         self.connect(ETAT, self._secret())
 
     def _let_in(self, number: int) -> None:
@@ -200,7 +202,7 @@ class AltinnOffice(Office):
 
     def _lead_astray(self) -> None:
         """Let next pages lie elsewhere for a while; a request that goes there is a defect to the machine."""
-        at = self.at_some_time()
+        at, self._astray = self.at_some_time(), True
         self.happens("next pages lead to a stranger", at, lambda: self.altinn.lead_next_to(STRANGER))
         self.happens("next pages are here again", at + 600, lambda: self.altinn.lead_next_to(None))
 
@@ -671,6 +673,7 @@ class AltinnOffice(Office):
         yield from self._wrong_forms()
         yield from self._half_confirmed()
         yield from self._needless_failures()
+        yield from self._needless_alarms()
 
     def _wrong_steps(self) -> Iterable[str]:
         for id_, steps in self.altinn.world.steps.items():
@@ -704,6 +707,15 @@ class AltinnOffice(Office):
             row = self.machine.account.dynamodb.rows.get((f"DROP#outbox/{drop.key}", drop.version), {})
             if "failure" in row and row["failure"]["M"]["code"]["S"] == "OUTCOME_UNKNOWN":
                 yield f"{drop.key}: an unknown outcome, and nothing had happened"
+
+    def _needless_alarms(self) -> Iterable[str]:
+        """Tokens that end are bought anew: who has the right credentials is never unhealthy for that."""
+        struck = {each for _, each in self.machine.boundary.tally.struck}
+        if self._credentials or self._astray or struck & UNSETTLING:
+            return
+        for event in self.machine.account.events.published:
+            if event.detail_type == "Connection Unhealthy":
+                yield f"{event.detail['connection']} was unhealthy for {event.detail.get('code')}, and nothing was wrong"
 
 
 def _watched_by(office: AltinnOffice) -> Any:
