@@ -54,8 +54,8 @@ class Account:
 
     def has_visible(self, queue: str) -> bool:
         """Return whether a queue has a message to hand out."""
-        now = self._clock()
-        return any(message.visible_at <= now for message in self.sqs.messages(queue))
+        messages = self.sqs.messages(queue)
+        return bool(messages) and min(message.visible_at for message in messages) <= self._clock()
 
     def next_visible_at(self) -> datetime | None:
         """Return when the next message can be received, None when there is none."""

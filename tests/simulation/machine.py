@@ -292,8 +292,9 @@ class Machine:
     # --- functions ---------------------------------------------------------------------------------------------------
 
     def _may_begin(self, function: Function) -> bool:
-        running = sum(each.function is function for each in self.running)
-        return running < function.concurrency and self.account.has_visible(function.queue)
+        if not self.account.has_visible(function.queue):
+            return False
+        return sum(each.function is function for each in self.running) < function.concurrency
 
     def _invoke(self, function: Function) -> None:
         records = self.account.receive(function.queue, self.chance.number(1, function.batch))

@@ -82,8 +82,8 @@ class InMemorySqs(Client):
         return queue
 
     def messages(self, url: str) -> Sequence[Message]:
-        """Return the messages of a queue: visible, delayed and in flight."""
-        return list(self._queues[url].messages)
+        """Return the messages of a queue: visible, delayed and in flight; to read and not to change."""
+        return self._queues[url].messages
 
     @property
     def dead_letters(self) -> Sequence[Message]:

@@ -715,7 +715,7 @@ class AltinnOffice(Office):
             return
         for event in self.machine.account.events.published:
             if event.detail_type == "Connection Unhealthy":
-                yield f"{event.detail['connection']} was unhealthy for {event.detail.get('code')}, and nothing was wrong"
+                yield f"{event.detail['connection']} was unhealthy, and nothing was wrong"
 
 
 def _watched_by(office: AltinnOffice) -> Any:
