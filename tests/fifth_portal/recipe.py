@@ -28,7 +28,7 @@ def with_portal(template: str, new: str, like: str = PLAIN) -> str:
 def places(like: str) -> list[str]:
     """Return the patterns of what is copied: one match each, whole lines."""
     return [
-        rf"^  {logical(like)}MaximumConcurrency:\n(?:    .*\n)+",  # the parameter
+        rf"^  {logical(like)}MaximumConcurrency:\n(?:    .*\n)+  {logical(like)}\w+:\n(?:    .*\n)+",  # both parameters
         rf"^ +- !GetAtt {logical(like)}DropsRule\.Arn\n",  # DeadLetterQueuePolicy: who may send to it
         rf"^  # ── {like}: .*\n(?:(?!  # ── ).*\n)+",  # the block, up to the next heading
         rf'^ +- !Sub "\${{InboxBucket\.Arn}}/receipts/{like}/\*"\n',  # DeliverUnroutedRole: not its receipts

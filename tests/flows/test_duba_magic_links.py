@@ -129,6 +129,7 @@ def test_the_event_names_job_and_receipt(duba: SimulatedDuba, world: MortalWorld
             "key": f"receipts/{KEY}.json",
             "status": "DELIVERED",
             "versionId": receipt["versionId"],
+            "states": ["MAGIC_LINK_MADE"],
         }
     ]
 

@@ -192,7 +192,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Provide the names of the counters that were added to."""
     names: list[str] = []
 
-    def add(name: str, unit: MetricUnit, value: float) -> None:
+    def add(name: str, unit: MetricUnit, value: float, connection: str | None) -> None:
         names.extend([name] * int(value))
 
     monkeypatch.setattr(observability.metrics, "add_metric", add)

@@ -19,6 +19,7 @@ from amtsbote.deliveries import (
     Noted,
     Paused,
     Reported,
+    ResendWanted,
     SendLease,
     Told,
     TrackLater,
@@ -39,8 +40,10 @@ from amtsbote.lifecycle import (
     ItemEvent,
     ItemRow,
     LeaseTaken,
+    Released,
     Reopened,
     Requeued,
+    RetryWanted,
     State,
     advance,
     opened,
@@ -139,6 +142,8 @@ ITEM_EVENTS: SearchStrategy[ItemEvent] = st.one_of(
     st.builds(AcknowledgeWanted),
     st.builds(Acknowledged, REASONS),
     st.builds(AcknowledgeDeferred, MOMENTS, REASONS),
+    st.builds(RetryWanted),
+    st.builds(Released, st.sampled_from(AcknowledgePolicy)),
 )
 FINDINGS = st.builds(
     Finding,
@@ -167,7 +172,8 @@ LIKELY_FOR_ITEMS: Mapping[str, SearchStrategy[ItemEvent]] = {
     State.DISCOVERED: st.builds(LeaseTaken, MOMENTS),
     State.FETCHING: ENDS_OF_A_FETCH,
     State.STORED: ANSWERS_TO_AN_ACKNOWLEDGEMENT,
-    State.UNAVAILABLE: st.builds(Reopened, RECORDS),
+    State.UNAVAILABLE: st.one_of(st.builds(Reopened, RECORDS), st.builds(RetryWanted)),
+    State.QUARANTINED: st.one_of(st.builds(RetryWanted), st.builds(Released, st.sampled_from(AcknowledgePolicy))),
 }
 ITEM_LIVES: SearchStrategy[list[ItemTurn]] = lives(FIRST_ITEMS, ITEM_EVENTS, LIKELY_FOR_ITEMS, advance)
 
@@ -204,6 +210,7 @@ DROP_EVENTS: SearchStrategy[DropEvent] = st.one_of(
     st.builds(Forgotten),
     st.builds(TrackLater, MOMENTS),
     st.builds(Failed, FAILURES, st.none() | FENCED),
+    st.builds(ResendWanted),
 )
 FIRST_DROPS: SearchStrategy[DropRow] = st.sampled_from([("docxworld", "klinikum"), ("docxworld", "k"), ("", "")]).map(
     lambda address: received("outbox", "docxworld/klinikum/ziel/brief.pdf", "v1", "0001", address, START)
@@ -218,6 +225,7 @@ LIKELY_FOR_DROPS: Mapping[str, SearchStrategy[DropEvent]] = {
     ),
     DropState.SENT: st.builds(Reported, DELIVERIES, st.none()),
     DropState.DELIVERED: st.sampled_from([Told(), Forgotten()]),
+    DropState.FAILED: st.sampled_from([Told(), ResendWanted()]),
 }
 DROP_LIVES: SearchStrategy[list[DropTurn]] = lives(FIRST_DROPS, DROP_EVENTS, LIKELY_FOR_DROPS, advance_drop)
 DROPS: SearchStrategy[DropRow] = st.one_of(FIRST_DROPS, DROP_LIVES.filter(bool).map(lambda life: life[-1].after))

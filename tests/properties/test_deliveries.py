@@ -22,6 +22,7 @@ from amtsbote.deliveries import (
     Noted,
     Paused,
     Reported,
+    ResendWanted,
     SendLease,
     Told,
     TrackLater,
@@ -51,7 +52,7 @@ GRAPH = {
     DropState.SENDING: {DropState.SENDING, DropState.SENT, *ENDED},
     DropState.SENT: {DropState.SENT, *ENDED},
     DropState.DELIVERED: {DropState.DELIVERED},
-    DropState.FAILED: {DropState.FAILED},
+    DropState.FAILED: {DropState.FAILED, DropState.RECEIVED},
 }
 """Which state a change may lead to; a state that leads to itself may change in other respects."""
 
@@ -87,12 +88,23 @@ def test_the_examples_make_every_transition_of_the_graph() -> None:
 @given(DROP_LIVES)
 def test_what_has_ended_only_has_its_receipt_told_and_its_secret_forgotten(life: list[DropTurn]) -> None:
     for turn in changes(life):
-        if turn.before.state in ENDED:
+        if turn.before.state in ENDED and not isinstance(turn.event, ResendWanted):
             before, after = turn.before, turn.after
             assert (after.state, after.failure, after.portal_id) == (before.state, before.failure, before.portal_id)
             assert (after.history, after.steps) == (before.history, before.steps)
             assert after.result == before.result or isinstance(turn.event, Forgotten)
             assert isinstance(turn.event, Told | Forgotten)
+
+
+@given(DROP_LIVES)
+def test_a_person_may_want_again_only_what_failed_for_now_and_the_portal_does_not_have(life: list[DropTurn]) -> None:
+    for turn in changes(life):
+        if isinstance(turn.event, ResendWanted):
+            assert turn.before.failure is not None
+            assert turn.before.failure.retryable
+            assert turn.before.portal_id is None
+            assert (turn.after.state, turn.after.failure, turn.after.due) == (DropState.RECEIVED, None, None)
+            assert may_send(turn.after, turn.now)
 
 
 @given(DROP_LIVES)

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from amtsbote.errors import LeaseLost
 from amtsbote.lifecycle import (
+    BY_HAND,
     HISTORY_AT_MOST,
     Committed,
     Deferred,
@@ -20,8 +21,10 @@ from amtsbote.lifecycle import (
     ItemRow,
     LeaseTaken,
     Past,
+    Released,
     Reopened,
     Requeued,
+    RetryWanted,
     State,
     Work,
     advance,
@@ -47,9 +50,9 @@ GRAPH = {
     State.DISCOVERED: {State.DISCOVERED, State.FETCHING},
     State.FETCHING: {State.DISCOVERED, State.FETCHING, State.STORED, State.QUARANTINED, State.UNAVAILABLE},
     State.STORED: {State.STORED, State.ACKNOWLEDGED, State.UNAVAILABLE},
-    State.UNAVAILABLE: {State.DISCOVERED},
+    State.UNAVAILABLE: {State.DISCOVERED, State.STORED},
     State.ACKNOWLEDGED: set(),
-    State.QUARANTINED: set(),
+    State.QUARANTINED: {State.DISCOVERED, State.STORED},
 }
 """Which state a change may lead to; a state that leads to itself may change in other respects."""
 
@@ -85,14 +88,32 @@ def test_the_examples_make_every_transition_of_the_graph() -> None:
 
 
 @given(ITEM_LIVES)
-def test_an_unavailable_item_comes_back_only_when_it_is_listed_again(life: list[ItemTurn]) -> None:
+def test_an_unavailable_item_comes_back_only_when_it_is_listed_again_or_wanted(life: list[ItemTurn]) -> None:
     left = [turn for turn in changes(life) if turn.before.state is State.UNAVAILABLE]
-    assert all(isinstance(turn.event, Reopened) for turn in left)
+    assert all(isinstance(turn.event, Reopened | RetryWanted) for turn in left)
+
+
+@given(ITEM_LIVES)
+def test_what_is_in_quarantine_leaves_it_by_a_persons_decision_alone(life: list[ItemTurn]) -> None:
+    left = [turn for turn in changes(life) if turn.before.state is State.QUARANTINED]
+    assert all(isinstance(turn.event, RetryWanted | Released) for turn in left)
+    assert all(turn.after.reason == BY_HAND for turn in left)
+
+
+@given(ITEM_LIVES)
+def test_a_person_who_wants_what_was_stored_has_it_told_and_never_fetched(life: list[ItemTurn]) -> None:
+    for turn in changes(life):
+        if isinstance(turn.event, RetryWanted):
+            known = any(past.state == State.STORED for past in turn.before.history)
+            wanted = (State.STORED, Work.ACKNOWLEDGE) if known else (State.DISCOVERED, Work.FETCH)
+            assert turn.after.due is not None
+            assert (turn.after.state, turn.after.due.work) == wanted
 
 
 def as_poll_does(row: ItemRow, event: ItemEvent, now: datetime) -> ItemRow:
-    """Reopen only what may be reopened."""
-    return row if isinstance(event, Reopened) and not may_reopen(row, now) else advance(row, event, now)
+    """Reopen only what may be reopened, without a person's decision."""
+    theirs = isinstance(event, RetryWanted | Released)
+    return row if theirs or (isinstance(event, Reopened) and not may_reopen(row, now)) else advance(row, event, now)
 
 
 @given(lives(FIRST_ITEMS, ITEM_EVENTS, LIKELY_FOR_ITEMS, as_poll_does))
@@ -215,7 +236,7 @@ def test_an_item_that_waits_is_left_to_the_list_and_an_end_is_due_for_nothing(li
 def test_a_stored_item_is_due_for_the_portal_unless_nobody_wants_it_told(life: list[ItemTurn]) -> None:
     for turn in changes(life):
         if turn.after.state is State.STORED:
-            silent = isinstance(turn.event, Committed) and turn.event.policy is AcknowledgePolicy.NEVER
+            silent = isinstance(turn.event, Committed | Released) and turn.event.policy is AcknowledgePolicy.NEVER
             assert (turn.after.due is None) is silent
             assert turn.after.due is None or turn.after.due.work is Work.ACKNOWLEDGE
 

@@ -19,7 +19,7 @@ from tests.simulation.machine import Machine
 from tests.simulation.offices.office import ExpectedDrop, ExpectedItem, Office
 
 ABSENT = "absent"
-UNDER_WAY = frozenset({ABSENT, "DISCOVERED", "FETCHING"})
+UNDER_WAY = frozenset({ABSENT, "DISCOVERED", "FETCHING", "UNAVAILABLE"})  # the last, too, may be tried again
 ENDED = frozenset({"DELIVERED", "FAILED"})
 LATEST_SECONDS = 8 * 3600.0
 CALLS_PER_THING = 250

@@ -136,9 +136,11 @@ def test_the_ledger_is_keyed_indexed_backed_up_and_forgets_by_itself() -> None:
     table = STACK.of_type("AWS::DynamoDB::Table")["LedgerTable"]
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert keys(table) == {"HASH": "pk", "RANGE": "sk"}
-    (index,) = table["GlobalSecondaryIndexes"]
-    assert (index["IndexName"], index["Projection"]) == ("due", {"ProjectionType": "ALL"})
-    assert keys(index) == {"HASH": "dueQueue", "RANGE": "dueAt"}
+    due, shelves = table["GlobalSecondaryIndexes"]
+    assert (due["IndexName"], due["Projection"]) == ("due", {"ProjectionType": "ALL"})
+    assert keys(due) == {"HASH": "dueQueue", "RANGE": "dueAt"}
+    assert (shelves["IndexName"], shelves["Projection"]) == ("shelves", {"ProjectionType": "KEYS_ONLY"})
+    assert keys(shelves) == {"HASH": "shelf", "RANGE": "shelvedAt"}
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert table["SSESpecification"] == {"SSEEnabled": True}

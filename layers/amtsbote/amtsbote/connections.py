@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 CACHE_SECONDS = 60
+UNKNOWN_CONNECTION = "UNKNOWN_CONNECTION"
 NAME_RULE = "its last part is no connection name (a-z, 0-9 and -, at most 40); create it under another name"
 _QUOTED = re.compile(r"""(['"]).*\1""")
 
@@ -87,7 +88,7 @@ class Connections:
             cause = error.__cause__ or error.__context__
             code = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else "Unknown"
             if code in ("ResourceNotFoundException", "InvalidRequestException"):  # the latter: marked for deletion
-                raise UnknownConnection("UNKNOWN_CONNECTION", f"there is no secret {secret}; create it") from None
+                raise UnknownConnection(UNKNOWN_CONNECTION, f"there is no secret {secret}; create it") from None
             raise Retry("SECRETS_UNREACHABLE", f"the secret {secret} could not be read: {code}") from None
         return body.decode(errors="replace") if isinstance(body, bytes) else str(body)
 

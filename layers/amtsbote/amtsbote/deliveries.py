@@ -1,6 +1,8 @@
 """The life of an outbound drop, as pure functions: (row, event, now) → row. No I/O, no clock, no table.
 
 RECEIVED → SENDING → SENT → DELIVERED | FAILED
+
+Where it FAILED and may yet succeed, a person may want it sent again (→ RECEIVED).
 """
 
 import json
@@ -9,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from amtsbote.errors import LeaseLost
-from amtsbote.lifecycle import Due, ImpossibleTransition, Past, Work, remembered
+from amtsbote.lifecycle import BY_HAND, Due, ImpossibleTransition, Past, Shelf, Subject, Word, Work, remembered, spelled
 from amtsbote.portals.protocols import Delivery, Outcome
 
 TRACK_FIRST = timedelta(seconds=5)
@@ -128,7 +130,12 @@ class Failed:
     fence: int | None = None
 
 
-DropEvent = SendLease | Noted | Paused | Reported | Told | Forgotten | TrackLater | Failed
+@dataclass(frozen=True)
+class ResendWanted:
+    """A person wants a delivery tried again that failed although it may succeed; its request is queued afterwards."""
+
+
+DropEvent = SendLease | Noted | Paused | Reported | Told | Forgotten | TrackLater | Failed | ResendWanted
 
 
 def received(bucket: str, key: str, version_id: str, sequence: str, address: tuple[str, str], now: datetime) -> DropRow:
@@ -179,7 +186,17 @@ def advance_drop(row: DropRow, event: DropEvent, now: datetime) -> DropRow:
             return replace(row, due=Due(Work.TRACK, until))
         case Failed():
             return _failed(row, event, now)
+        case ResendWanted():
+            return _wanted_again(row, event, now)
     raise ImpossibleTransition(row.state, event)
+
+
+def _wanted_again(row: DropRow, event: ResendWanted, now: datetime) -> DropRow:
+    if row.state is DropState.RECEIVED:
+        return row  # wanted before, and perhaps not queued
+    if row.failure is None or not row.failure.retryable or row.portal_id is not None:
+        raise ImpossibleTransition(row.state, event)
+    return _step(replace(row, failure=None, due=None), DropState.RECEIVED, now, BY_HAND)
 
 
 def _failed(row: DropRow, event: Failed, now: datetime) -> DropRow:
@@ -221,6 +238,17 @@ def _forget(row: DropRow) -> Due | None:
     if row.secret_until is None or row.result == NOTHING:
         return None
     return Due(Work.FORGET, row.secret_until)
+
+
+def shelf_of_drop(row: DropRow) -> Shelf:
+    """Return the shelf that a delivery stands on."""
+    return Shelf(row.state) if row.state in ENDED else Shelf.UNDER_WAY
+
+
+def words_of_drop(row: DropRow) -> tuple[Word, ...]:
+    """Return the words that a delivery is found by: the file's name and, once the portal has it, its id there."""
+    named = [(Subject.FILE, row.key.rpartition("/")[2]), (Subject.PORTAL_ID, row.portal_id or "")]
+    return tuple(Word(subject, text) for subject, name in named if (text := spelled(name)))
 
 
 def next_track(row: DropRow, steps: tuple[Past, ...], now: datetime) -> datetime:

@@ -12,7 +12,7 @@ from amtsbote.status import ConnectionStatus, failed, recovered, throttled
 def report_failure(services: Services, connection: str, error: AmtsboteError) -> ConnectionStatus:
     """Note that the connection itself does not work. The event goes out when it was healthy before."""
     log.error("connection unhealthy", extra={"connection": connection, "code": error.code, "error": error.message})
-    count("ConnectionUnhealthy")
+    count("ConnectionUnhealthy", connection=connection)
     with services.health_lock:
         before = services.ledger.status(services.settings.portal, connection)
         if before.healthy:

@@ -9,13 +9,18 @@ believe that theirs is the change that happened. Layout of the keys:
     DROP#<bucket>/<key>                   NEWEST_SENT     which version of those that the portal has is the newest
     PROOF#<portal>#<connection>#<name>    AWAITED         the delivery that an item of this name will prove
     CONNECTION#<portal>#<connection>      STATUS          watermark and health of a connection
+    WORD#<portal>#<connection>            <subject>#<word>#<begin>#<digest>   the row that is found by a word
 
-The sparse index `due` holds the rows with work: dueQueue `<work>#<portal>#<connection>`, dueAt.
+The sparse index `due` holds the rows with work: dueQueue `<work>#<portal>#<connection>`, dueAt. The index `shelves`
+holds the key of every item and drop for people who look for one: shelf `<kind>#<portal>#<connection>#<shelf>`,
+shelvedAt `<begin>#<digest>`, where begin is the moment at which the row was opened.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -23,9 +28,20 @@ from botocore.exceptions import ClientError
 from pydantic import TypeAdapter
 
 from amtsbote.batches import in_batches
-from amtsbote.deliveries import DropEvent, DropRow, Reported, advance_drop
+from amtsbote.deliveries import DropEvent, DropRow, Reported, advance_drop, shelf_of_drop, words_of_drop
 from amtsbote.errors import Retry
-from amtsbote.lifecycle import Due, ItemEvent, ItemRow, Work, advance
+from amtsbote.lifecycle import (
+    Hydrated,
+    ItemEvent,
+    ItemRow,
+    Reopened,
+    Shelf,
+    Word,
+    Work,
+    advance,
+    shelf_of,
+    words_of,
+)
 from amtsbote.proofs import Awaited, awaited_again, proven
 from amtsbote.status import ConnectionStatus
 from amtsbote.times import sortable
@@ -40,6 +56,9 @@ Attributes = dict[str, Any]
 BATCH_GET_LIMIT = 100
 BATCH_GET_ROUNDS = 5
 CONFLICT_ROUNDS = 10
+DIGEST_LETTERS = 16
+QUERY_PAGE = 1000
+AFTER_ALL = "\U0010ffff"  # sorts behind every text
 NEWEST, NEWEST_SENT = "NEWEST", "NEWEST_SENT"
 
 _ITEM = TypeAdapter(ItemRow)
@@ -48,6 +67,31 @@ _AWAITED = TypeAdapter(Awaited)
 _STATUS = TypeAdapter(ConnectionStatus)
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
+
+
+class Kind(StrEnum):
+    """Which way a document goes."""
+
+    ITEM = "ITEM"
+    DROP = "DROP"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One shelf of one connection. Drops whose key fits no rule stand with a portal and a connection of no name."""
+
+    kind: Kind
+    portal: str
+    connection: str
+    shelf: Shelf
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """One entry of the index `shelves`; `at` orders the entries and is unique."""
+
+    at: str
+    key: Key
 
 
 class Ledger:
@@ -62,7 +106,8 @@ class Ledger:
 
     def open(self, row: ItemRow) -> bool:
         """Write the first row of an item; False when there is one already, which is left as it is."""
-        return self._create(item_key(row.portal, row.connection, row.id), _ITEM.dump_python(row, mode="json"), row.due)
+        self._note_words(row, words_of(row.record))
+        return self._create(item_key(row.portal, row.connection, row.id), row, _ITEM)
 
     def item(self, portal: str, connection: str, id_: str) -> ItemRow | None:
         """Return the row of an item as it is now."""
@@ -80,6 +125,8 @@ class Ledger:
 
     def advance(self, row: ItemRow, event: ItemEvent) -> ItemRow:
         """Let an event happen to an item and return its row; a row changed meanwhile is read and judged anew."""
+        if isinstance(event, Hydrated | Reopened):
+            self._note_words(row, words_of(event.record))
         key = item_key(row.portal, row.connection, row.id)
         return self._change(key, row, lambda current: advance(current, event, self.clock()), _ITEM)
 
@@ -93,7 +140,8 @@ class Ledger:
     def open_drop(self, row: DropRow) -> DropRow:
         """Write the first row of a drop, or return the one there is; remember it if it is the newest version."""
         self._note(newest_key(row), row)
-        if self._create(drop_key(row), _DROP.dump_python(row, mode="json"), row.due):
+        self._note_words(row, words_of_drop(row))
+        if self._create(drop_key(row), row, _DROP):
             return row
         return self.drop(row)
 
@@ -105,7 +153,9 @@ class Ledger:
     def advance_drop(self, row: DropRow, event: DropEvent) -> DropRow:
         """Let an event happen to a drop and return its row; a row changed meanwhile is read and judged anew."""
         if isinstance(event, Reported) and row.portal_id is None:
-            self._note(newest_sent_key(row), row)  # first, so that no crash leaves a delivery that is not found
+            # first, so that no crash leaves a delivery that is not found
+            self._note_words(row, words_of_drop(replace(row, portal_id=event.delivery.portal_id))[-1:])
+            self._note(newest_sent_key(row), row)
         return self._change(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
 
     def due_drops(self, portal: str, connection: str, work: Work = Work.TRACK) -> Iterator[DropRow]:
@@ -144,7 +194,7 @@ class Ledger:
         first = Awaited(row.portal, row.connection, name, row.key, row.version_id)
         key = proof_key(row.portal, row.connection, name)
         found = self._get(key)
-        if found is None and self._create(key, _AWAITED.dump_python(replace(first, version=1), mode="json"), None):
+        if found is None and self._create(key, replace(first, version=1), _AWAITED):
             return
         known = _AWAITED.validate_python(found or self._get(key))
         self._change(key, known, lambda current: awaited_again(current, row.key, row.version_id), _AWAITED)
@@ -176,6 +226,82 @@ class Ledger:
         """Let a pure change happen to a connection's status and return it."""
         return self._change(status_key(status.portal, status.connection), status, change, _STATUS)
 
+    # --- what people look for ---
+
+    def on_shelf(
+        self, place: Place, *, since: datetime | None = None, before: str | None = None, limit: int
+    ) -> list[Shelved]:
+        """Return up to `limit` entries of a shelf, newest first: opened `since` then (UTC), before an `at`."""
+        return [_shelved(found) for found in self._shelf(place, since, before, limit, newest_first=True)]
+
+    def oldest_on_shelf(self, place: Place) -> ItemRow | DropRow | None:
+        """Return the row of the entry that was opened first, None where the shelf is empty."""
+        entries = [_shelved(found) for found in self._shelf(place, None, None, 1, newest_first=False)]
+        return next(iter(self.rows([entry.key for entry in entries]).values()), None)
+
+    def count_on_shelf(self, place: Place, *, since: datetime | None = None, at_most: int) -> int:
+        """Return how many entries a shelf has, or `at_most` where it has that many or more."""
+        return len(self._shelf(place, since, None, at_most, newest_first=True))
+
+    def found_by(
+        self, portal: str, connection: str, word: Word, *, only_begins: bool = False, limit: int
+    ) -> list[Shelved]:
+        """Return up to `limit` rows that a word, or all that begin so, speak of: by word, then newest first."""
+        begin = f"{word.subject}#{word.text}" + ("" if only_begins else "#")
+        pages = self._pages(
+            "pk = :place AND begins_with(sk, :begin)",
+            {":place": word_partition(portal, connection), ":begin": begin},
+            limit,
+            ScanIndexForward=False,
+        )
+        return [Shelved("#".join(each["sk"].split("#")[-2:]), (each["ofPk"], each["ofSk"])) for each in pages]
+
+    def versions_of(self, bucket: str, key: str, *, limit: int) -> list[DropRow]:
+        """Return up to `limit` versions of an outbox key, in no order."""
+        found = self._pages("pk = :place", {":place": drop_partition(bucket, key)}, limit)
+        return [_DROP.validate_python(each) for each in found if "state" in each]
+
+    def rows(self, keys: Sequence[Key]) -> dict[Key, ItemRow | DropRow]:
+        """Return the rows of items and drops by their keys, in that order; one that is not there is left out."""
+        found: dict[Key, ItemRow | DropRow] = {}
+        for some in in_batches(keys, BATCH_GET_LIMIT):
+            for each in self._batch_get(some):
+                row = _ITEM.validate_python(each) if "id" in each else _DROP.validate_python(each)
+                found[key_of(row)] = row
+        return {key: found[key] for key in keys if key in found}
+
+    def _shelf(
+        self, place: Place, since: datetime | None, before: str | None, limit: int, *, newest_first: bool
+    ) -> list[Attributes]:
+        first, last = sortable(since) if since else " ", before or AFTER_ALL
+        found = self._pages(
+            "shelf = :shelf AND shelvedAt BETWEEN :first AND :last",
+            {":shelf": shelf_name(place), ":first": first, ":last": last},
+            limit + 1,  # BETWEEN takes its ends along, so `before` itself may be among them
+            IndexName="shelves",
+            ScanIndexForward=not newest_first,
+        )
+        return [each for each in found if each["shelvedAt"] != before][:limit]
+
+    def _pages(self, condition: str, values: Mapping[str, str], limit: int, **more: Any) -> list[Attributes]:
+        """Return the first `limit` answers to a query, key attributes and all."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues={name: _serialize(value) for name, value in values.items()},
+            PaginationConfig={"MaxItems": limit, "PageSize": min(limit, QUERY_PAGE)},
+            **more,
+        )
+        return [{name: _deserialize(value) for name, value in each.items()} for page in pages for each in page["Items"]]
+
+    def _note_words(self, row: ItemRow | DropRow, words: Sequence[Word]) -> None:
+        """Let a row be found by words, before it says them itself, so that no crash leaves one that is not found."""
+        pk, sk = key_of(row)
+        for word in words:
+            name = f"{word.subject}#{word.text}#{begin_of(row)}"
+            place = (word_partition(row.portal, row.connection), name)
+            self._put(place, {"ofPk": pk, "ofSk": sk}, "attribute_not_exists(pk)")
+
     # --- the table ---
 
     def _change(self, key: Key, row: Row, change: Callable[[Row], Row], codec: TypeAdapter[Row]) -> Row:
@@ -184,8 +310,7 @@ class Ledger:
             if changed == row:
                 return row
             changed = replace(changed, version=row.version + 1)
-            attributes = codec.dump_python(changed, mode="json")
-            if self._replace(key, attributes, getattr(changed, "due", None), row.version):
+            if self._replace(key, changed, codec, row.version):
                 return changed
             found = self._get(key)
             if found is None:
@@ -193,14 +318,14 @@ class Ledger:
             row = codec.validate_python(found)
         raise Retry("LEDGER_CONTENDED", "the row is being changed by too many workers at once")
 
-    def _create(self, key: Key, attributes: Attributes, due: Due | None) -> bool:
-        return self._put(key, _with_due(attributes, due), "attribute_not_exists(pk)")
+    def _create(self, key: Key, row: Row, codec: TypeAdapter[Row]) -> bool:
+        return self._put(key, _attributes(row, codec), "attribute_not_exists(pk)")
 
-    def _replace(self, key: Key, attributes: Attributes, due: Due | None, version: int) -> bool:
+    def _replace(self, key: Key, row: Row, codec: TypeAdapter[Row], version: int) -> bool:
         condition = "#version = :version" if version else "attribute_not_exists(pk)"
         values = {":version": version} if version else {}
         names = {"#version": "version"} if version else {}
-        return self._put(key, _with_due(attributes, due), condition, values, names)
+        return self._put(key, _attributes(row, codec), condition, values, names)
 
     def _put(
         self,
@@ -295,11 +420,48 @@ def due_queue(work: Work, portal: str, connection: str) -> str:
     return f"{work}#{portal}#{connection}"
 
 
-def _with_due(attributes: Attributes, due: Due | None) -> Attributes:
-    if due is None:
-        return attributes
-    queue = due_queue(due.work, attributes["portal"], attributes["connection"])
-    return {**attributes, "dueQueue": queue, "dueAt": sortable(due.at)}
+def word_partition(portal: str, connection: str) -> str:
+    """Return the partition of the words by which rows of a connection are found."""
+    return f"WORD#{portal}#{connection}"
+
+
+def shelf_name(place: Place) -> str:
+    """Return the partition of the index `shelves` for one shelf."""
+    return f"{place.kind}#{place.portal}#{place.connection}#{place.shelf}"
+
+
+def key_of(row: ItemRow | DropRow) -> Key:
+    """Return the key of an item's or a drop's row."""
+    return drop_key(row) if isinstance(row, DropRow) else item_key(row.portal, row.connection, row.id)
+
+
+def begin_of(row: ItemRow | DropRow) -> str:
+    """Return what orders rows by the moment at which they were opened, and is each row's own."""
+    opened_at = row.received_at if isinstance(row, DropRow) else row.discovered_at
+    digest = sha256("\n".join(key_of(row)).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{sortable(opened_at)}#{digest[:DIGEST_LETTERS]}"
+
+
+def _attributes(row: Row, codec: TypeAdapter[Row]) -> Attributes:
+    """Return what is written of a row: itself, and where the indexes hold it."""
+    return {**codec.dump_python(row, mode="json"), **_due(row), **_shelf_attributes(row)}
+
+
+def _due(row: object) -> Attributes:
+    if not isinstance(row, ItemRow | DropRow) or row.due is None:
+        return {}
+    return {"dueQueue": due_queue(row.due.work, row.portal, row.connection), "dueAt": sortable(row.due.at)}
+
+
+def _shelf_attributes(row: object) -> Attributes:
+    if not isinstance(row, ItemRow | DropRow):
+        return {}
+    kind, shelf = (Kind.DROP, shelf_of_drop(row)) if isinstance(row, DropRow) else (Kind.ITEM, shelf_of(row))
+    return {"shelf": shelf_name(Place(kind, row.portal, row.connection, shelf)), "shelvedAt": begin_of(row)}
+
+
+def _shelved(found: Attributes) -> Shelved:
+    return Shelved(found["shelvedAt"], (found["pk"], found["sk"]))
 
 
 def _dump(attributes: Attributes) -> dict[str, Any]:
@@ -311,5 +473,5 @@ def _dump_key(key: Key) -> dict[str, Any]:
 
 
 def _load(found: Mapping[str, Any]) -> Attributes:
-    technical = {"pk", "sk", "dueQueue", "dueAt"}
+    technical = {"pk", "sk", "dueQueue", "dueAt", "shelf", "shelvedAt"}
     return {name: _deserialize(value) for name, value in found.items() if name not in technical}

@@ -3,12 +3,19 @@
 DISCOVERED → FETCHING → STORED → ACKNOWLEDGED
                 ├→ QUARANTINED   bytes kept verbatim, never acknowledged, a person decides
                 └→ UNAVAILABLE   gone at the portal, or held by another client
+
+A person may want an item again that is QUARANTINED or UNAVAILABLE (→ DISCOVERED, or STORED where it had been that), and
+release what is QUARANTINED (→ STORED).
 """
 
-from collections.abc import Mapping
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from amtsbote.errors import AmtsboteError, LeaseLost
 from amtsbote.portals.portal import AcknowledgePolicy
@@ -22,6 +29,9 @@ RETRY_GRACE = timedelta(seconds=30)  # the queue brings a deferred item back; th
 PROCESSED_CHECK_FIRST = timedelta(seconds=30)
 PROCESSED_CHECK_AT_MOST = timedelta(minutes=15)
 HISTORY_AT_MOST = 200  # steps; a row of the ledger holds 400 KB
+WORDS_AT_MOST = 20  # per item; each is one write
+WORD_BYTES = 200
+BY_HAND = "BY_HAND"  # the reason of a step that a person wanted
 
 
 class State(StrEnum):
@@ -54,6 +64,40 @@ class Due:
 
     work: Work
     at: datetime
+
+
+class Shelf(StrEnum):
+    """Where a row stands in the ledger's index `shelves`. States that pass by themselves share one."""
+
+    ARRIVING = "ARRIVING"
+    STORED = "STORED"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    QUARANTINED = "QUARANTINED"
+    UNAVAILABLE = "UNAVAILABLE"
+    UNDER_WAY = "UNDER_WAY"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+
+
+class Subject(StrEnum):
+    """What a word says of a row; people look for rows by it."""
+
+    CASE = "CASE"
+    JOB = "JOB"
+    FILE = "FILE"
+    PORTAL_ID = "PORTAL_ID"
+
+
+SUBJECTS: Mapping[str, Subject] = {"aktenzeichen": Subject.CASE, "jobid": Subject.JOB, "filename": Subject.FILE}
+"""The fields of a portal's record (whatever their case) that rows are found by; none that is there to name a person."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that a row is found by, as `spelled` returns it."""
+
+    subject: Subject
+    text: str
 
 
 @dataclass(frozen=True)
@@ -174,6 +218,18 @@ class AcknowledgeDeferred:
     reason: str
 
 
+@dataclass(frozen=True)
+class RetryWanted:
+    """A person wants an item again that is in quarantine or unavailable: fetched, or told of where it is stored."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """A person has let quarantined bytes into the inbox as they are; document.json is written."""
+
+    policy: AcknowledgePolicy
+
+
 ItemEvent = (
     Hydrated
     | Requeued
@@ -186,6 +242,8 @@ ItemEvent = (
     | AcknowledgeWanted
     | Acknowledged
     | AcknowledgeDeferred
+    | RetryWanted
+    | Released
 )
 
 
@@ -223,6 +281,8 @@ def advance(row: ItemRow, event: ItemEvent, now: datetime) -> ItemRow:
             return _gone(row, event, fence, reason, now)
         case AcknowledgeWanted() | Acknowledged() | AcknowledgeDeferred():
             return _told(row, event, now)
+        case RetryWanted() | Released():
+            return _decided(row, event, now)
 
 
 def lease_is_free(row: ItemRow, now: datetime) -> bool:
@@ -259,13 +319,30 @@ def _fetched(row: ItemRow, event: Committed | Deferred | FoundUnreadable, now: d
     free = replace(row, lease_until=None, due=None)
     match event:
         case Committed(policy=policy):
-            due = None if policy is AcknowledgePolicy.NEVER else Due(Work.ACKNOWLEDGE, now)
-            return _step(replace(free, record=None, attempts=0, due=due), State.STORED, now)
+            return _stored(free, policy, now)
         case Deferred(until=until, reason=reason):
             later = replace(free, due=Due(Work.FETCH, until + RETRY_GRACE))
             return _step(later, State.DISCOVERED, now, reason)
         case FoundUnreadable(reason=reason):
             return _step(free, State.QUARANTINED, now, reason)
+
+
+def _stored(row: ItemRow, policy: AcknowledgePolicy, now: datetime, reason: str | None = None) -> ItemRow:
+    due = None if policy is AcknowledgePolicy.NEVER else Due(Work.ACKNOWLEDGE, now)
+    return _step(replace(row, record=None, attempts=0, due=due), State.STORED, now, reason)
+
+
+def _decided(row: ItemRow, event: RetryWanted | Released, now: datetime) -> ItemRow:
+    """Let a person's decision happen."""
+    match event:
+        case RetryWanted() if row.state is State.UNAVAILABLE and has_been_stored(row):
+            return _step(replace(row, due=Due(Work.ACKNOWLEDGE, now)), State.STORED, now, BY_HAND)
+        case RetryWanted() if row.state in (State.QUARANTINED, State.UNAVAILABLE):
+            again = replace(row, queued=0, due=Due(Work.FETCH, now + REQUEUE_AFTER))
+            return _step(again, State.DISCOVERED, now, BY_HAND)
+        case Released(policy) if row.state is State.QUARANTINED:
+            return _stored(row, policy, now, BY_HAND)
+    raise ImpossibleTransition(row.state, event)
 
 
 def _gone(row: ItemRow, event: FoundGone, fence: int | None, reason: str, now: datetime) -> ItemRow:
@@ -315,9 +392,46 @@ def remembered(history: tuple[Past, ...], past: Past) -> tuple[Past, ...]:
 
 def may_reopen(row: ItemRow, now: datetime) -> bool:
     """Return whether an unavailable item that the portal lists again is worth another try: it never was stored."""
-    stored = any(past.state == State.STORED for past in row.history)
     pause: timedelta = min(REOPEN_AFTER * 2 ** min(max(row.attempts - 1, 0), 10), REOPEN_AT_MOST)
-    return row.state is State.UNAVAILABLE and not stored and row.history[-1].at + pause <= now
+    return row.state is State.UNAVAILABLE and not has_been_stored(row) and row.history[-1].at + pause <= now
+
+
+def has_been_stored(row: ItemRow) -> bool:
+    """Return whether the item's document has been in the inbox."""
+    return any(past.state == State.STORED for past in row.history)
+
+
+def shelf_of(row: ItemRow) -> Shelf:
+    """Return the shelf that an item stands on."""
+    return Shelf.ARRIVING if row.state in (State.DISCOVERED, State.FETCHING) else Shelf(row.state)
+
+
+def words_of(record: str | None) -> tuple[Word, ...]:
+    """Return the words that an item is found by, from the portal's record (JSON), 20 at most; none where it is odd."""
+    try:
+        found = dict.fromkeys(_words(json.loads(record or "{}")))
+    except (ValueError, RecursionError):  # that nobody finds it by a word must not keep it from arriving
+        return ()
+    return tuple(found)[:WORDS_AT_MOST]
+
+
+def _words(value: Any) -> Iterator[Word]:
+    """Yield what the fields of SUBJECTS hold, however deep."""
+    if isinstance(value, list):
+        for entry in value:
+            yield from _words(entry)
+    elif isinstance(value, dict):
+        for name, entry in value.items():
+            subject = SUBJECTS.get(name.casefold())
+            if subject is not None and isinstance(entry, str) and (text := spelled(entry)):
+                yield Word(subject, text)
+            yield from _words(entry)
+
+
+def spelled(text: str) -> str:
+    """Return a word as rows are found by it: without regard to case, spaces and how letters are composed."""
+    plain = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode("utf-8")).casefold()
+    return re.sub(r"[\s#]+", " ", plain).strip().encode()[:WORD_BYTES].decode("utf-8", "ignore")
 
 
 def watermark_after(

@@ -1,38 +1,120 @@
 """Logs and metrics: one logger, one set of metrics, one decorator for handlers. Nothing personal, nothing secret."""
 
+import json
 import os
+import sys
+import time
 import traceback
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from pathlib import PurePath
+from threading import Lock
 from typing import Any, TypeVar, cast
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import MetricUnit
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
-warnings.filterwarnings("ignore", message="No application metrics to publish")  # a turn with nothing to do is normal
+METRICS_PER_LINE = 100  # CloudWatch reads no more of one line
+PORTAL_DIMENSIONS = ["service", "portal"]
+CONNECTION_DIMENSIONS = [*PORTAL_DIMENSIONS, "connection"]
+
+
+class Metrics:
+    """What one invocation counts, written at its end as lines of CloudWatch's embedded metric format.
+
+    One invocation may serve several connections side by side, so each has a line of its own, which counts for the
+    portal alone and for portal and connection; what belongs to no connection counts for the portal alone. Counters of
+    an invocation are summed, of its ages the highest is kept: a line never grows with the work. Safe in threads.
+    """
+
+    def __init__(self, namespace: str, portal: str = "none") -> None:
+        self._namespace = namespace
+        self.portal = portal
+        self._lock = Lock()
+        self._values: dict[str | None, dict[str, tuple[MetricUnit, float]]] = {}
+        self._cold = True
+
+    def add_metric(self, name: str, unit: MetricUnit, value: float, connection: str | None = None) -> None:
+        """Add to a counter, or report an age in seconds; with a connection, of it and of its portal."""
+        with self._lock:
+            values = self._values.setdefault(connection or None, {})
+            _, known = values.get(name, (unit, 0.0))
+            values[name] = unit, known + value if unit is MetricUnit.Count else max(known, value)
+
+    def add_cold_start(self) -> None:
+        """Count the first invocation of this process."""
+        if self._cold:
+            self.add_metric(name="ColdStart", unit=MetricUnit.Count, value=1)
+        self._cold = False
+
+    def flush_metrics(self) -> None:
+        """Write down what was counted, and begin anew; nothing where nothing was."""
+        with self._lock:
+            counted, self._values = self._values, {}
+        for connection, values in counted.items():
+            for some in _lines_of(values):
+                self.write(self._line(connection, some))
+
+    @staticmethod
+    def write(line: Mapping[str, Any]) -> None:
+        """Write a line to where Lambda reads it; in one piece, because the logger writes there too."""
+        sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
+        sys.stdout.flush()
+
+    def _line(self, connection: str | None, values: Mapping[str, tuple[MetricUnit, float]]) -> dict[str, Any]:
+        described = [{"Name": name, "Unit": unit.value} for name, (unit, _) in values.items()]
+        sets = [PORTAL_DIMENSIONS] if connection is None else [PORTAL_DIMENSIONS, CONNECTION_DIMENSIONS]
+        directive = {"Namespace": self._namespace, "Dimensions": sets, "Metrics": described}
+        line: dict[str, Any] = {
+            "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
+            "service": "amtsbote",
+            "portal": self.portal,
+        }
+        if connection is not None:
+            line["connection"] = connection
+        return line | {name: [value] for name, (_, value) in values.items()}
+
+
+def _lines_of(values: Mapping[str, tuple[MetricUnit, float]]) -> Iterator[dict[str, tuple[MetricUnit, float]]]:
+    names = list(values)
+    for start in range(0, len(names), METRICS_PER_LINE):
+        yield {name: values[name] for name in names[start : start + METRICS_PER_LINE]}
+
+
 log = Logger(service="amtsbote", utc=True)
-metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Amtsbote"), service="amtsbote")
+metrics = Metrics(os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Amtsbote"))
 
 
 def observed(handler: Handler) -> Handler:
     """Decorate a handler: request id in each log line, metrics flushed, cold starts counted; no event is logged."""
-    portal = os.environ.get("AMTSBOTE_PORTAL", "")
-    metrics.set_default_dimensions(portal=portal or "none")
-    counted = metrics.log_metrics(capture_cold_start_metric=True)(handler)
+    metrics.portal = os.environ.get("AMTSBOTE_PORTAL") or "none"
+
+    @wraps(handler)
+    def counted(event: Any, context: Any) -> Any:
+        metrics.add_cold_start()
+        try:
+            return handler(event, context)
+        finally:
+            metrics.flush_metrics()
+
     return cast(Handler, log.inject_lambda_context(log_event=False)(counted))
 
 
-def count(name: str, value: float = 1) -> None:
-    """Add to a counter of this portal."""
-    metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+def count(name: str, value: float = 1, *, connection: str | None = None) -> None:
+    """Add to a counter of this portal and, if given, of a connection that exists; nothing is written of a zero.
+
+    A connection's name becomes a dimension, which is kept for months and has its price: never pass what a drop merely
+    claims to be for.
+    """
+    if value:
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value, connection=connection)
 
 
-def seconds(name: str, value: float) -> None:
-    """Report a duration of this portal."""
-    metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=value)
+def seconds(name: str, value: float, *, connection: str | None = None) -> None:
+    """Report an age in seconds, zero too; of several in one invocation the highest counts."""
+    metrics.add_metric(name=name, unit=MetricUnit.Seconds, value=value, connection=connection)
 
 
 def log_crash(error: BaseException) -> None:

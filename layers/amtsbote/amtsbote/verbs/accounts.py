@@ -1,6 +1,6 @@
 """What the verbs share: the connection of a request, its adapter, and whether it is to be left alone for now."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -8,8 +8,9 @@ from amtsbote.connections import UnknownConnection
 from amtsbote.deadline import Deadline
 from amtsbote.errors import AmtsboteError, Misconfigured, Retry
 from amtsbote.health import report_failure, report_throttle
+from amtsbote.lifecycle import ItemRow
 from amtsbote.messages import ConnectionTask
-from amtsbote.observability import count, log
+from amtsbote.observability import count, log, seconds
 from amtsbote.portals.portal import Connection
 from amtsbote.portals.protocols import Destination, Source
 from amtsbote.queues import describe
@@ -39,7 +40,7 @@ def for_connection(
         log.warning(
             "left to the next turn", extra={"connection": task.connection, "task": task.task, **describe(retry)}
         )
-        count("TaskDeferred")
+        count("TaskDeferred", connection=task.connection)
     except AmtsboteError as error:
         if used is None or services.connections.is_current(used):
             report_failure(services, task.connection, error)
@@ -81,6 +82,16 @@ def as_retry(services: Services, connection: str, error: Misconfigured) -> Retry
     """Mark the connection and return the Retry that brings the request back when it is tried again."""
     status = report_failure(services, connection, error)
     return Retry(error.code, error.message, after_seconds=_pause(services, status))
+
+
+def report_oldest_unacknowledged(rows: Iterable[ItemRow], connection: str, services: Services) -> None:
+    """Report how long the oldest of these items has been at its portal, in seconds; 0 where there is none.
+
+    Its portal may delete it some day, so its age counts from when the portal says that it was made.
+    """
+    now = services.clock()
+    ages = [(now - (row.created_at or row.discovered_at)).total_seconds() for row in rows]
+    seconds("OldestUnacknowledgedAge", max([0.0, *ages]), connection=connection)
 
 
 def _pause(services: Services, status: ConnectionStatus) -> float:

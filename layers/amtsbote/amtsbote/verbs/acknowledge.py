@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from itertools import islice
 
 from amtsbote.batches import in_batches, side_by_side
 from amtsbote.deadline import Deadline
@@ -25,9 +26,10 @@ from amtsbote.portals.portal import AcknowledgePolicy, Connection
 from amtsbote.portals.protocols import Acknowledgement, AcknowledgeOutcome, Item, Source
 from amtsbote.queues import backoff_seconds
 from amtsbote.services import Services
-from amtsbote.verbs.accounts import for_connection, left_alone, source_of
+from amtsbote.verbs.accounts import for_connection, left_alone, report_oldest_unacknowledged, source_of
 
 READERS = 8  # checks of document.json side by side
+LOOKED_AT = 100  # of those that have been due for longest, when the oldest is looked for
 NOT_STORED = "DOCUMENT_JSON_MISSING"
 NOT_PROCESSED = "NOT_PROCESSED_YET"
 NO_ANSWER = "NO_ANSWER_FOR_THIS_ITEM"
@@ -35,7 +37,19 @@ NO_ANSWER = "NO_ANSWER_FOR_THIS_ITEM"
 
 def acknowledge(task: ConnectionTask, services: Services, deadline: Deadline) -> int:
     """Tell the portal of all documents of the connection that are due, and return how many it confirmed."""
+    _measure(task, services)
     return for_connection(task, services, lambda connection: _acknowledge(connection, task, services, deadline), 0)
+
+
+def _measure(task: ConnectionTask, services: Services) -> None:
+    """Report the age of what the portal has not been told of. Said first, so also of a connection that does not work.
+
+    What had to be deferred is due again within the hour, so that each row is seen in some turn. Where there is nothing,
+    poll says so.
+    """
+    due = list(islice(services.ledger.due_items(Work.ACKNOWLEDGE, task.portal, task.connection), LOOKED_AT))
+    if due:
+        report_oldest_unacknowledged(due, task.connection, services)
 
 
 def _acknowledge(connection: Connection, task: ConnectionTask, services: Services, deadline: Deadline) -> int:
@@ -76,7 +90,7 @@ def _ready(rows: Sequence[ItemRow], policy: AcknowledgePolicy, services: Service
 def _defer(row: ItemRow, reason: str, services: Services) -> None:
     if reason == NOT_STORED:
         log.error("document.json is missing", extra={"connection": row.connection, "id": row.id, "code": reason})
-        count("DocumentMissing")
+        count("DocumentMissing", connection=row.connection)
     _advance(row, AcknowledgeDeferred(next_processed_check(row.attempts, services.clock()), reason), services)
 
 
@@ -88,7 +102,7 @@ def _tell(source: Source, rows: Sequence[ItemRow], services: Services) -> int:
     services.bus.publish_all(_events(pairs))
     side_by_side(lambda pair: _advance(pair[0], _what_happened(*pair, services), services), pairs, READERS)
     done = sum(answer.outcome is AcknowledgeOutcome.DONE for _, answer in pairs)
-    count("Acknowledged", done)
+    count("Acknowledged", done, connection=rows[0].connection)
     log.info("acknowledged", extra={"connection": rows[0].connection, "asked": len(rows), "confirmed": done})
     return done
 
@@ -114,7 +128,7 @@ def _what_happened(row: ItemRow, answer: Acknowledgement, services: Services) ->
     extra = {"connection": row.connection, "id": row.id, "code": answer.reason}
     if answer.outcome is AcknowledgeOutcome.UNAVAILABLE:
         log.error("the portal refuses the acknowledgement", extra=extra)
-        count("Unavailable")
+        count("Unavailable", connection=row.connection)
         return FoundGone(answer.reason)
     log.warning("acknowledgement deferred", extra=extra)
     pause = timedelta(seconds=backoff_seconds(row.attempts + 1))

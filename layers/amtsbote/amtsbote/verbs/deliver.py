@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from amtsbote.connections import UNKNOWN_CONNECTION
 from amtsbote.deadline import Deadline
 from amtsbote.deliveries import (
     ENDED,
@@ -66,7 +67,7 @@ class LedgerJournal:
 
     def count_bytes(self, sent: int) -> None:
         """Report what has been sent beyond what was reported before."""
-        count("BytesSent", max(0, sent - self.bytes_counted))
+        count("BytesSent", max(0, sent - self.bytes_counted), connection=self.row.connection)
         self.bytes_counted = max(sent, self.bytes_counted)
 
     def _bytes_shown(self) -> int:
@@ -179,7 +180,6 @@ def _fail(
 ) -> None:
     message = error.message if error.portal_words is None else f"{error.message}: {error.portal_words}"
     log.error("delivery failed", extra={"connection": row.connection, "version": row.version_id, **describe(error)})
-    count("Failed")
     _tell(services.ledger.advance_drop(row, Failed(Failure(error.code, message, retryable), fence)), services)
 
 
@@ -187,8 +187,15 @@ def _tell(row: DropRow, services: Services) -> None:
     """Bring receipt and event up to the row; only then an ended delivery is no longer due."""
     publish_update(row, services)
     if row.state in ENDED:
-        count("Delivered" if row.state is DropState.DELIVERED else "DeliveryFailed")
+        connection = _existing_connection(row)
+        count("Delivered" if row.state is DropState.DELIVERED else "DeliveryFailed", connection=connection)
         services.ledger.advance_drop(row, Told())
+
+
+def _existing_connection(row: DropRow) -> str | None:
+    """Return the drop's connection, None where the key's part in its place is none: that might be any word."""
+    unknown = row.failure is not None and row.failure.code == UNKNOWN_CONNECTION
+    return None if unknown or not row.connection else row.connection
 
 
 def publish_update(row: DropRow, services: Services) -> None:

@@ -99,20 +99,20 @@ def _store(row: ItemRow, connection: Connection, attempt: Attempt, services: Ser
         services.inbox.commit(identity, stored, record, services.clock())
     services.bus.publish(_event(EventType.DOCUMENT_RECEIVED, row, prefix))
     services.ledger.advance(row, Committed(row.fence, connection.secret.acknowledge))
-    count("Stored")
+    count("Stored", connection=row.connection)
     return Fetched.STORED
 
 
 def _quarantined(row: ItemRow, error: Quarantine, services: Services) -> Fetched:
     log.error("quarantined", extra={"connection": row.connection, "id": row.id, **describe(error)})
-    count("Quarantined")
+    count("Quarantined", connection=row.connection)
     services.ledger.advance(row, FoundUnreadable(row.fence, error.code))
     return Fetched.QUARANTINED
 
 
 def _gone(row: ItemRow, error: AmtsboteError, services: Services) -> Fetched:
     log.warning("unavailable", extra={"connection": row.connection, "id": row.id, **describe(error)})
-    count("Unavailable")
+    count("Unavailable", connection=row.connection)
     services.bus.publish(_event(EventType.DOCUMENT_UNAVAILABLE, row, None))
     services.ledger.advance(row, FoundGone(error.code, row.fence))
     return Fetched.UNAVAILABLE

@@ -31,7 +31,7 @@ from amtsbote.portals.portal import AcknowledgePolicy, Connection
 from amtsbote.portals.protocols import Finding
 from amtsbote.services import Services
 from amtsbote.status import asks_since, polled
-from amtsbote.verbs.accounts import for_connection, left_alone, source_of
+from amtsbote.verbs.accounts import for_connection, left_alone, report_oldest_unacknowledged, source_of
 
 WRITERS = 8  # ledger writes side by side
 RECEIVED_BY_RECIPIENT = "RECEIVED_BY_RECIPIENT"
@@ -65,7 +65,7 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
     due = list(services.ledger.due_items(Work.FETCH, connection.portal, connection.name))
     requeued = _advance_all([(row, Requeued()) for row in due], services)
     queued = _queue([*to_fetch, *(row.id for row in requeued)], connection, services)
-    _measure(known.values(), due, services)
+    _measure(known.values(), due, connection, services)
     settled = frozenset(id_ for id_, row in known.items() if row.state in SETTLED)
     created = {finding.id: finding.created_at for finding in findings.values()}
     watermark = watermark_after(status.watermark, created, settled)
@@ -146,15 +146,17 @@ def _record(finding: Finding) -> str:
     return json.dumps(finding.record)
 
 
-def _measure(known: Iterable[ItemRow], due: Iterable[ItemRow], services: Services) -> None:
-    """Report how old the oldest work is, in seconds since it was discovered."""
-    waiting = [row.discovered_at for row in (*known, *due) if row.state not in SETTLED]
-    age = (services.clock() - min(waiting)).total_seconds() if waiting else 0.0
-    seconds("OldestWorkAge", age)
+def _measure(known: Iterable[ItemRow], due: Iterable[ItemRow], connection: Connection, services: Services) -> None:
+    """Report how old the oldest work is, in seconds since it was discovered, and since the portal has it."""
+    waiting = [row for row in (*known, *due) if row.state not in SETTLED]
+    oldest = min((row.discovered_at for row in waiting), default=services.clock())
+    seconds("OldestWorkAge", (services.clock() - oldest).total_seconds(), connection=connection.name)
+    report_oldest_unacknowledged(waiting, connection.name, services)
 
 
 def _logged(result: Polled, connection: Connection, task: ConnectionTask) -> Polled:
     counts = {"listed": result.listed, "new": result.new, "queued": result.queued}
     log.info("polled", extra={"connection": connection.name, "task": task.task, **counts})
-    count("Found", result.new)
+    count("PollSucceeded", connection=connection.name)
+    count("Found", result.new, connection=connection.name)
     return result

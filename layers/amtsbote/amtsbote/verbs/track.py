@@ -49,7 +49,7 @@ def _forget_expired(connection: Connection, services: Services, deadline: Deadli
         try:
             services.receipts.forget(row)
             services.ledger.advance_drop(row, Forgotten())
-            count("Forgotten")
+            count("Forgotten", connection=row.connection)
         except Retry as retry:  # the row stays due, and keeps neither the others nor the tracking
             log.warning("not forgotten yet", extra={"connection": row.connection, **describe(retry)})
 
@@ -61,7 +61,7 @@ def _track_one(row: DropRow, destination: Destination, services: Services) -> No
             publish_update(told, services)
         if told.state in ENDED:
             services.ledger.advance_drop(told, Told())
-            count("Delivered" if told.failure is None else "DeliveryFailed")
+            count("Delivered" if told.failure is None else "DeliveryFailed", connection=row.connection)
     except ImpossibleTransition:
         log.info("changed meanwhile", extra={"connection": row.connection, "version": row.version_id})
 

@@ -38,6 +38,7 @@ HELD = "held"  # journal: ids of the equal files that the instance held before t
 ELEMENT = "dataElementId"
 LEAVING = "leaving"  # journal: the task that process/next was asked to end
 ASKED = "asked"  # journal: a new instance was asked for
+CREATED = "created"  # journal: its id, at once, because nothing at the portal tells it from another
 
 ACTIONS = {"data": "write", "feedback": "write", "confirmation": "confirm"}  # what an app's library takes for granted
 """The action that ends a task, by the task's type; others are left to the app."""
@@ -162,7 +163,9 @@ class AltinnDestination:
     # --- an instance -------------------------------------------------------------------------------------------------
 
     def _deliver_instance(self, app_id: str, drop: Drop, journal: Journal) -> Delivery:
-        """Create an instance, once: also a crash right after it was written down is an unknown outcome."""
+        """Create an instance, once: a crash before its id is written down, too, is an unknown outcome."""
+        if CREATED in journal.state:
+            return self._created(str(journal.state[CREATED]))
         if journal.state.get(ASKED):
             raise _unknown_outcome()
         wanted = new_instance(drop, app_id)
@@ -185,6 +188,11 @@ class AltinnDestination:
             instance_id = str(id_of(created))
         except Reject as error:
             raise _unknown_outcome() from error
+        journal.state[CREATED] = instance_id
+        journal.save()
+        return self._created(instance_id)
+
+    def _created(self, instance_id: str) -> Delivery:
         return self._delivered(instance_id, {"instanceId": instance_id}, "CREATED")
 
 

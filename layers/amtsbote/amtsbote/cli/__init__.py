@@ -1,0 +1,1 @@
+"""The operator's command line: the operations, with arguments and printed answers."""

@@ -1,0 +1,137 @@
+"""One document, whole: its row, its history, its files and where they lie; and a download of those files."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from amtsbote.deliveries import DropRow, Failure
+from amtsbote.errors import Quarantine, Reject
+from amtsbote.keys import document_key, item_prefix, quarantine_key, receipt_key
+from amtsbote.lifecycle import ItemRow, Past, State
+from amtsbote.operations.documents import Document, document_of, find
+from amtsbote.operations.office import Office
+from amtsbote.storage import get_or_none
+
+READ_BYTES = 1024 * 1024
+SECRET_SHOWN = "(a secret; it lies in the receipt)"  # noqa: S105 - says that there is one
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a document: its key in the inbox bucket, its size in bytes, its SHA-256 where it is known."""
+
+    key: str
+    name: str
+    size: int
+    sha256: str | None = None
+    content_type: str | None = None
+    portal_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Detail:
+    """Everything about one document. `metadata` is the portal's own record of it, which may name persons.
+
+    `files` are in quarantine, not in the inbox, while the document is QUARANTINED. `document_key` is None while there
+    is no document.json, `receipt_key` for what arrives.
+    """
+
+    document: Document
+    history: tuple[Past, ...]
+    bucket: str
+    document_key: str | None = None
+    files: tuple[File, ...] = ()
+    metadata: Any = None
+    due_for: str | None = None
+    receipt_key: str | None = None
+    failure: Failure | None = None
+    steps: tuple[Past, ...] = ()
+
+
+def show(office: Office, name: str) -> Detail:
+    """Return everything about the document of that name; Reject as `find`."""
+    row = find(office, name)
+    return _of_delivery(office, row) if isinstance(row, DropRow) else _of_item(office, row)
+
+
+def receipt(office: Office, outbox_key: str, *, reveal: bool = False) -> dict[str, Any]:
+    """Return the receipt of an outbox key; Reject where there is none.
+
+    A result that holds a secret (a magic link) has its values left out, unless they are to be revealed.
+    """
+    found = get_or_none(office.s3, office.stack.inbox_bucket, receipt_key(outbox_key))
+    if found is None:
+        raise Reject("NO_RECEIPT", f"there is no receipt of {outbox_key}; it is the key in the outbox bucket")
+    said: dict[str, Any] = json.loads(found[0])
+    row = office.ledger.newest_drop(office.stack.outbox_bucket, outbox_key)
+    secret = row is None or row.secret_until is not None
+    if secret and not reveal and said.get("result"):
+        said["result"] = dict.fromkeys(said["result"], SECRET_SHOWN)
+    return said
+
+
+def download(office: Office, detail: Detail, folder: Path) -> list[Path]:
+    """Write the files of a document into a folder and return where they are.
+
+    Reject where a file of that name is there already; Quarantine where the bytes are not those that were stored.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return [_write(office, file, folder / file.name) for file in detail.files]
+
+
+def kept_files(office: Office, prefix: str) -> list[File]:
+    """Return the files of an item that are in quarantine, by their names."""
+    place = quarantine_key(prefix, "")
+    pages = office.s3.get_paginator("list_objects_v2").paginate(Bucket=office.stack.inbox_bucket, Prefix=place)
+    found = [each for page in pages for each in page.get("Contents", [])]
+    files = [File(each["Key"], each["Key"].removeprefix(place), each["Size"]) for each in found]
+    return [file for file in files if "/" not in file.name]  # an item whose id goes on lies beneath
+
+
+def _of_item(office: Office, row: ItemRow) -> Detail:
+    prefix = item_prefix(row.portal, row.connection, row.id)
+    said = office.inbox.document(prefix)
+    files = tuple(_files(said)) if said else ()
+    if row.state is State.QUARANTINED:
+        files = tuple(kept_files(office, prefix))
+    metadata = said["metadata"] if said else json.loads(row.record or "null")
+    key = document_key(prefix) if said else None
+    due = row.due.work if row.due else row.waiting_for
+    return Detail(document_of(row), row.history, office.stack.inbox_bucket, key, files, metadata, due)
+
+
+def _of_delivery(office: Office, row: DropRow) -> Detail:
+    return Detail(
+        document=document_of(row),
+        history=row.history,
+        bucket=office.stack.outbox_bucket,
+        due_for=row.due.work if row.due else None,
+        receipt_key=receipt_key(row.key),
+        failure=row.failure,
+        steps=row.steps,
+    )
+
+
+def _files(said: dict[str, Any]) -> Iterator[File]:
+    for each in said["files"]:
+        yield File(
+            each["key"], each["name"], each["size"], each["sha256"], each.get("contentType"), each.get("portalName")
+        )
+
+
+def _write(office: Office, file: File, path: Path) -> Path:
+    digest = sha256()
+    body = office.s3.get_object(Bucket=office.stack.inbox_bucket, Key=file.key)["Body"]
+    try:
+        with path.open("xb") as out:
+            for chunk in body.iter_chunks(READ_BYTES):
+                digest.update(chunk)
+                out.write(chunk)
+    except FileExistsError:
+        raise Reject("FILE_EXISTS", f"{path} exists; name another folder") from None
+    if file.sha256 not in (None, digest.hexdigest()):
+        raise Quarantine("SHA256_DIFFERS", f"{path} is not what was stored: its SHA-256 differs")
+    return path
