@@ -313,7 +313,45 @@ OF_DOCXWORLD = (
         "docxworld",
     ),
 )
-MUTANTS: Sequence[Mutant] = (*COMMON, *OF_DUBA, *OF_DIGITALE_GEMEINDE, *OF_DOCXWORLD)
+OF_ALTINN = (
+    Mutant(
+        "confirmed forms come again",
+        "portals/altinn/adapter.py",
+        "order=OLDEST_CHANGE_FIRST, confirmed=False,",
+        "order=OLDEST_CHANGE_FIRST,",
+        "altinn",
+    ),
+    Mutant(
+        "a file that is not scanned yet is fetched",
+        "portals/altinn/models.py",
+        "return PENDING in results and INFECTED not in results",
+        "return False",
+        "altinn",
+    ),
+    Mutant(
+        "another version of a file is taken for the one that was sent",
+        "portals/altinn/delivery.py",
+        " and self._is_drop(instance, each, drop)",
+        "",
+        "altinn",
+    ),
+    Mutant(
+        "a new form is asked for twice",
+        "portals/altinn/delivery.py",
+        "        if journal.state.get(ASKED):\n",
+        "        if False:\n",
+        "altinn",
+    ),
+    Mutant(
+        "the process is moved on twice",
+        "portals/altinn/delivery.py",
+        "            if journal.state.setdefault(LEAVING, place) == place:\n",
+        "            if True:\n",
+        "altinn",
+    ),
+)
+
+MUTANTS: Sequence[Mutant] = (*COMMON, *OF_DUBA, *OF_DIGITALE_GEMEINDE, *OF_ALTINN, *OF_DOCXWORLD)
 
 
 def try_mutant(mutant: Mutant, seeds: int) -> Verdict:
