@@ -599,9 +599,13 @@ def test_every_byte_is_counted_once(
     docxworld: ObservedDocxworld, docxworld_world: MortalWorld, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     counted: list[float] = []
-    monkeypatch.setattr(
-        "amtsbote.verbs.deliver.count", lambda name, value=1: counted.append(value) if name == "BytesSent" else None
-    )
+
+    def count(name: str, value: float = 1, *, connection: str | None = None) -> None:
+        if name == "BytesSent":
+            assert connection == "klinikum"
+            counted.append(value)
+
+    monkeypatch.setattr("amtsbote.verbs.deliver.count", count)
     docxworld.faults.add(Fault(Kind.SERVER_ERROR, STORAGE, times=1, status=500))
     docxworld_world.drop(key_of(docxworld), noise(size))
     docxworld_world.drain()

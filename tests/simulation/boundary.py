@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from io import BytesIO
 from types import SimpleNamespace
-from typing import Any, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 import requests
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
@@ -195,6 +196,9 @@ class Client:
         if operation == "get_paginator":
             return lambda name: _Pages(self._name, name, method(name), self._boundary)
 
+        if operation == "upload_fileobj":
+            return self._upload
+
         def call(*positional: Any, **parameters: Any) -> Any:
             name = f"{self._name}.{operation} {subject(parameters)}".rstrip()
             if "Entries" in parameters:
@@ -202,6 +206,11 @@ class Client:
             return self._boundary.call_aws(name, lambda: method(*positional, **parameters))
 
         return call
+
+    def _upload(self, content: IO[bytes], bucket: str, key: str) -> Any:
+        """Upload what can be read now; a repeat, or a call that lands late, brings the same bytes."""
+        name, body = f"{self._name}.upload_fileobj {_kind_of_key(key)}", content.read()
+        return self._boundary.call_aws(name, lambda: self._service.upload_fileobj(BytesIO(body), bucket, key))
 
 
 class _Pages:
