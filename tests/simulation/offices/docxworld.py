@@ -191,6 +191,7 @@ class DocxworldOffice(Office):
 
     def _things_happen(self) -> None:
         chance = self.chance
+        self._locked_out = False
         if chance.happens(0.25):
             self._change_password()
         if chance.happens(0.25):
@@ -207,6 +208,7 @@ class DocxworldOffice(Office):
             self.portal.change_secrets(LOGIN, {NEXT_PASSWORD})
             self.portal.expire_tokens()
 
+        self._locked_out = True
         self.happens("the password is changed at the portal", at, at_the_portal)
         later = at + self.chance.between(0, 600)
         self.happens("the password is changed in the secret", later, partial(self.connect, HAUS, self._secret))
@@ -219,6 +221,7 @@ class DocxworldOffice(Office):
                 off["enabled"] = False
             case direction:
                 del off[direction]
+        self._locked_out = True
         self.happens("the connection is paused", at, partial(self.connect, HAUS, off))
         self.happens("the connection goes on", at + 3000, lambda: self.connect(HAUS, self._secret))
 
@@ -840,7 +843,10 @@ class DocxworldOffice(Office):
         yield from (f"{word} stands in an event" for word in (WORDS, SIGNATURE, JWT) if word in events)
 
     def _needless(self) -> Iterator[str]:
-        """A run in which nothing was struck knows all outcomes, replaces nothing and uses no address after its end."""
+        """A run in which nothing was struck knows all outcomes and uses no address after its end.
+
+        It also replaces no upload, unless the account was locked out until the addresses of one had ended.
+        """
         if self.machine.boundary.strokes.struck:
             return
         for drop in self.drops:
@@ -851,7 +857,8 @@ class DocxworldOffice(Office):
                 "UPLOAD_STUCK",
             ):
                 yield f"{drop.key}: {self._code(drop)}, and nothing had happened"
-        if any(not job.content_complete for job in self._own_jobs()) and not self.options.encryption_ignored:
+        replaceable = self.options.encryption_ignored or self._locked_out
+        if any(not job.content_complete for job in self._own_jobs()) and not replaceable:
             yield "an upload was begun and left, and nothing had happened"
         if self.portal.storage.expired_uses:
             yield "an address was used after its end, and nothing had happened"
