@@ -1,15 +1,18 @@
 """The outbox on a real, versioned bucket (moto's): which version an event speaks of, and what has vanished."""
 
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError, ResponseStreamingError
+from urllib3.exceptions import ProtocolError
 
 from amtsbote.errors import Reject, Retry
 from amtsbote.keys import DropAddress, drop_reference
 from amtsbote.messages import DropDetail, DroppedBucket, DroppedObject, DropRequest
 from amtsbote.outbox import Outbox, Version
+from amtsbote.portals.protocols import Drop
 from tests.unit.support import refusal
 
 KEY = "docxworld/klinikum/ziel/Brief Müller.pdf"
@@ -150,6 +153,53 @@ def test_a_server_that_ignores_ranges_does_not_shift_the_bytes() -> None:
     client: Any = IgnoringRanges(b"0123456789")
     drop = Outbox(client).drop(Version("outbox", KEY, "v1", "01"), ADDRESS)
     assert drop.read(4, 3).read(3) == b"456"
+
+
+class BreakingLine(IgnoringRanges):
+    """An outbox whose line breaks, at once or after the first bytes; it says whether the line was let go."""
+
+    def __init__(self, error: Exception, *, at_once: bool) -> None:
+        super().__init__(b"0123456789")
+        self._error, self._at_once = error, at_once
+        self.body = BytesIO(b"0123456789")
+
+    def get_object(self, **_: Any) -> Any:
+        if self._at_once:
+            raise self._error
+        return {"Body": self, "ContentRange": "bytes 0-9/10"}
+
+    def read(self, size: int = -1) -> bytes:
+        if self.body.tell():
+            raise self._error
+        return self.body.read(size)
+
+    def close(self) -> None:
+        self.body.close()
+
+
+def lines_of(drop: Drop) -> Iterator[bytes]:
+    with drop.read(0, 10) as content:
+        while block := content.read(5):
+            yield block
+
+
+BROKEN = (
+    ReadTimeoutError(endpoint_url="https://outbox"),
+    ResponseStreamingError(error="broken"),
+    ProtocolError("broken"),
+    ConnectionResetError(),
+)
+
+
+@pytest.mark.parametrize("error", BROKEN, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_line_that_breaks_is_a_retry_whichever_layer_notices(error: Exception, at_once: bool) -> None:
+    line = BreakingLine(error, at_once=at_once)
+    client: Any = line
+    drop = Outbox(client).drop(Version("outbox", KEY, "v1", "01"), ADDRESS)
+    with pytest.raises(Retry, match="OUTBOX_UNREADABLE: .*" + type(error).__name__):
+        list(lines_of(drop))
+    assert at_once or line.body.closed
 
 
 def test_an_object_shorter_than_it_was_is_a_retry() -> None:

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from io import RawIOBase
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from amtsbote.errors import Reject, Retry
 from amtsbote.keys import DropAddress, drop_reference
 from amtsbote.messages import DropRequest
-from amtsbote.portals.protocols import Drop
+from amtsbote.portals.protocols import UNREADABLE, Drop
 from amtsbote.storage import MARKED_DELETED, MISSING, code_of
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 UNNAMED_VERSION = "null"
 SKIP_BYTES = 1024 * 1024
+BROKEN_LINE = (BotoCoreError, HTTPError, OSError)  # whichever layer notices first
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,30 @@ class Version:
     key: str
     version_id: str
     sequence: str
+
+
+class Content(RawIOBase):
+    """The bytes of an object as they come; Retry where the line to the outbox breaks."""
+
+    def __init__(self, body: BinaryIO) -> None:
+        super().__init__()
+        self._body = body
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to so many bytes, all that are left where none are named."""
+        try:
+            return self._body.read() if size is None or size < 0 else self._body.read(size)
+        except BROKEN_LINE as error:
+            raise _unreadable(error) from error
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def close(self) -> None:
+        """Let the line go."""
+        self._body.close()
+        super().close()
 
 
 class Outbox:
@@ -94,8 +121,10 @@ class Outbox:
         except ClientError as error:
             if code_of(error) in MISSING:
                 raise Reject("OBJECT_VANISHED", "the object was deleted while it was delivered") from error
-            raise Retry("OUTBOX_UNREADABLE", f"the outbox answered {code_of(error)}") from error
-        body = cast(BinaryIO, answer["Body"])
+            raise Retry(UNREADABLE, f"the outbox answered {code_of(error)}") from error
+        except BROKEN_LINE as error:
+            raise _unreadable(error) from error
+        body = cast(BinaryIO, Content(cast(BinaryIO, answer["Body"])))
         if answer.get("ContentRange") is None:  # a server may ignore the range and answer with the whole object
             _skip(body, start)
         return body
@@ -112,5 +141,9 @@ def _skip(body: BinaryIO, count: int) -> None:
     while count > 0:
         skipped = len(body.read(min(count, SKIP_BYTES)))
         if skipped == 0:
-            raise Retry("OUTBOX_UNREADABLE", "the object is shorter than it was")
+            raise Retry(UNREADABLE, "the object is shorter than it was")
         count -= skipped
+
+
+def _unreadable(error: Exception) -> Retry:
+    return Retry(UNREADABLE, f"the dropped object cannot be read: {type(error).__name__}")

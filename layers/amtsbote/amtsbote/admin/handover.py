@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from amtsbote.admin.account import Vault
-from amtsbote.errors import Reject
+from amtsbote.errors import AmtsboteError, Reject
 from amtsbote.portals.docxworld.administration import OAuth
 
 ONLY_OWNER = 0o600
@@ -102,7 +104,7 @@ class Handover:
         """Hand a login over; one that cannot be kept is shown, because it exists nowhere else."""
         try:
             return keep(oauth)
-        except Exception:
+        except (AmtsboteError, BotoCoreError, ClientError, OSError):
             self.to_screen(oauth)
             raise
 

@@ -100,9 +100,10 @@ class Drop:
     """One version of an outbox object on its way to a portal.
 
     `path` is the key below `<portal>/<connection>/`, `metadata` the object's user metadata (lower-case names),
-    `reference` derives from bucket, key and version and is the same at every try. `read(start, length)` streams
-    bytes of just this version. `modified` (UTC) is when it was dropped. `beside(file name)` returns the newest version
-    of the object whose key differs in its last part only, None where there is none.
+    `reference` derives from bucket, key and version and is the same at every try. `read(start, length)` streams bytes
+    of just this version, and raises Retry(UNREADABLE) where the line breaks. `modified` (UTC) is when it was dropped.
+    `beside(file name)` returns the newest version of the object whose key differs in its last part only, None where
+    there is none.
     """
 
     key: str
@@ -122,6 +123,9 @@ class Drop:
         """Return the last segment of the key."""
         return self.path[-1]
 
+
+UNREADABLE = "OUTBOX_UNREADABLE"
+"""The code of a Retry where a drop's bytes cannot be read for now."""
 
 SHOWN = "shownMeanwhile"
 """Where a journal's state may hold `{"at": <ISO moment>, "result": {…}}` for the receipt of a delivery under way."""

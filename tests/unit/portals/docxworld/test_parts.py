@@ -16,7 +16,7 @@ from amtsbote.http import Transport
 from amtsbote.portals.docxworld.encryption import ContentKey, FileCipher
 from amtsbote.portals.docxworld.parts import BLOCK_BYTES, PARTS_IN_FLIGHT, READS, PlainPiece, Stream, Transfer
 from amtsbote.portals.docxworld.progress import Progress
-from amtsbote.portals.protocols import Drop
+from amtsbote.portals.protocols import UNREADABLE, Drop
 from tests.unit.portals.docxworld.test_uploads import Memory
 
 MIB = 1024 * 1024
@@ -225,7 +225,7 @@ class Breaking(BytesIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self.tell():
-            raise ConnectionResetError
+            raise Retry(UNREADABLE, "the line broke")
         return super().read(size)
 
 

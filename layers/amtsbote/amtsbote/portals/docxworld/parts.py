@@ -18,12 +18,12 @@ from threading import Event
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from amtsbote.deadline import Deadline
-from amtsbote.errors import AmtsboteError, OutOfTime, Retry
+from amtsbote.errors import OutOfTime, Retry
 from amtsbote.http import Transport
 from amtsbote.portals.docxworld.chunks import Chunk
 from amtsbote.portals.docxworld.presigned import DeadLink, put
 from amtsbote.portals.docxworld.progress import Progress
-from amtsbote.portals.protocols import Drop
+from amtsbote.portals.protocols import UNREADABLE, Drop
 
 if TYPE_CHECKING:
     from amtsbote.portals.docxworld.encryption import FileCipher
@@ -94,12 +94,9 @@ class Stream:
         for reads_left in reversed(range(READS)):
             try:
                 yield from self._read_on()
-            except AmtsboteError:
-                raise
-            except Exception as error:  # of whatever library the object is read with
-                if not reads_left:
-                    said = f"the dropped object cannot be read: {type(error).__name__}"
-                    raise Retry("OUTBOX_UNREADABLE", said) from error
+            except Retry as error:
+                if error.code != UNREADABLE or not reads_left:
+                    raise
             else:
                 return
 
