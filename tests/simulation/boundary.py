@@ -29,6 +29,11 @@ from tests.simulation.turns import Process, Turns
 Answer = TypeVar("Answer")
 STALL_SECONDS = (20.0, 900.0)
 PORTAL_WEIGHT = 4.0  # portals are called more rarely than AWS, and fail more often
+RARE_CALLS, RARE_WEIGHT = (
+    3,
+    6.0,
+)  # the first calls of a kind are struck more often, so that rare kinds are struck at all
+LIKELY_AT_MOST = 0.5
 LATE_SECONDS = (1.0, 20.0)
 AMAZON = "https://amazonaws.invalid"
 
@@ -83,7 +88,7 @@ class Strokes:
         return stroke
 
     def _drawn(self, kinds: Sequence[Stroke], weight: float) -> Stroke | None:
-        if self.calm or not self.chance.happens(self.rate * weight):
+        if self.calm or not self.chance.happens(min(self.rate * weight, LIKELY_AT_MOST)):
             return None
         if len(kinds) == 1:
             return kinds[0]
@@ -146,6 +151,8 @@ class Boundary:
         process = self._process()
         name = f"{process.name}: {name}"
         self.tally.calls[name] += 1
+        if self.tally.calls[name] <= RARE_CALLS:
+            weight *= RARE_WEIGHT
         number, stroke = self.strokes.calls, self.strokes.next(kinds, weight)
         if stroke is not None:
             self.tally.strokes[stroke] += 1
