@@ -29,10 +29,7 @@ from tests.simulation.turns import Process, Turns
 Answer = TypeVar("Answer")
 STALL_SECONDS = (20.0, 900.0)
 PORTAL_WEIGHT = 4.0  # portals are called more rarely than AWS, and fail more often
-RARE_CALLS, RARE_WEIGHT = (
-    3,
-    6.0,
-)  # the first calls of a kind are struck more often, so that rare kinds are struck at all
+RARE_CALLS, RARE_WEIGHT = 3, 6.0  # the first calls of a kind are struck more often, so that rare kinds are too
 LIKELY_AT_MOST = 0.5
 LATE_SECONDS = (1.0, 20.0)
 AMAZON = "https://amazonaws.invalid"
