@@ -165,6 +165,7 @@ class SimulatedDuba(SimulatedPortal):
         self._latency_seconds = latency_seconds
         self._magic_links = magic_links
         self._ack_overrides: dict[int, _AckOverride] = {}
+        self._left_out_of_ack: set[int] = set()
         self._used_jobs: set[str] = {ALWAYS_USED_JOB}
         self.messages: dict[int, Message] = {}
         self.ack_batches: list[tuple[int, ...]] = []
@@ -245,6 +246,11 @@ class SimulatedDuba(SimulatedPortal):
         """Answer acknowledgements of this id, `times` times or always, with `status` and without effect."""
         with self.lock:
             self._ack_overrides[id] = _AckOverride(status, times)
+
+    def leave_out_of_ack_once(self, id: int) -> None:
+        """Let the next acknowledgement of this message pass without effect, and without a word of it."""
+        with self.lock:
+            self._left_out_of_ack.add(id)
 
     def retention_delete(self, id: int) -> None:
         """The time-based backstop removes the message, acknowledged or not."""
@@ -408,7 +414,9 @@ class SimulatedDuba(SimulatedPortal):
         ids = _message_ids(await _json(request))
         with self.lock:
             self.ack_batches.append(tuple(ids))
-            results = [(id, self._acknowledged(id)) for id in ids]
+            left_out = self._left_out_of_ack.intersection(ids)
+            self._left_out_of_ack -= left_out
+            results = [(id, self._acknowledged(id)) for id in ids if id not in left_out]
         answer = [{"id": id, "status": status.value, "message": ACK_TEXT[status]} for id, status in results]
         return web.json_response({"results": answer})
 

@@ -394,6 +394,16 @@ def test_some_acknowledgements_succeed_while_others_fail(duba: SimulatedDuba, po
     assert duba.ack_batches == [(2,), (1, 2, 3, 4, 99), (4,)]
 
 
+def test_an_answer_may_leave_a_message_out_and_then_nothing_has_happened_to_it(duba: SimulatedDuba, port: int) -> None:
+    for id in (1, 2):
+        duba.add_message(id)
+    duba.leave_out_of_ack_once(2)
+    answer = post(port, "/messages/ack", {"messageIds": [1, 2]})
+    assert [(result["id"], result["status"]) for result in answer.json()["results"]] == [(1, "DELETED")]
+    assert listed(port) == [2]
+    assert acknowledge(port, 2) == ["DELETED"]
+
+
 def test_the_same_id_twice_in_one_batch_is_deleted_once(duba: SimulatedDuba, port: int) -> None:
     duba.add_message(1)
     assert acknowledge(port, 1, 1) == ["DELETED", "ALREADY_DELETED"]

@@ -59,6 +59,7 @@ class DubaOffice(Office):
             self._taken_away,
             self._forbidden,
             self._ack_fails_once,
+            self._left_out_of_ack_once,
         )
         for number in range(1, chance.number(2, 9) + 1):
             chance.one_of(self._kinds)(number, self.at_some_time() if chance.happens(0.6) else 0.0)
@@ -132,6 +133,10 @@ class DubaOffice(Office):
     def _ack_fails_once(self, id_: int, seconds: float) -> None:
         self._arrive(id_, seconds, "acknowledgement fails once")
         self.machine.at(seconds, lambda: self.duba.fail_ack_once(id_))
+
+    def _left_out_of_ack_once(self, id_: int, seconds: float) -> None:
+        self._arrive(id_, seconds, "the answer to the acknowledgement leaves it out once")
+        self.machine.at(seconds, lambda: self.duba.leave_out_of_ack_once(id_))
 
     def _retention(self) -> None:
         """The portal's backstop: what was not fetched by now is lost."""
