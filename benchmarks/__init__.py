@@ -1,0 +1,1 @@
+"""Amtsbote measured side by side with what people use instead: `python -m benchmarks`."""
