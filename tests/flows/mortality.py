@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from amtsbote.http import new_session
 from amtsbote.queues import BatchResponse
 from amtsbote.services import Services
+from amtsbote.wire import GuardedAdapter
 from tests.flows.world import LEDGER, World
 
 FAKES = ("sqs", "events")  # stand-ins for clients, which have no botocore events to listen to
@@ -143,7 +143,7 @@ class _Overheard:
         return call
 
 
-class _MortalAdapter(HTTPAdapter):
+class _MortalAdapter(GuardedAdapter):
     """Sends requests to a portal, and lets the lifeline count them."""
 
     def __init__(self, lifeline: Lifeline) -> None:

@@ -5,11 +5,9 @@ its credentials, and the portal's way of saying what went wrong.
 """
 
 import functools
-import ipaddress
 import json
-import math
 import random
-import socket
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -17,26 +15,33 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from amtsbote.deadline import Deadline
-from amtsbote.errors import AmtsboteError, Misconfigured, Reject, Retry
+from amtsbote.errors import AmtsboteError, Misconfigured, OutOfTime, Reject, Retry
+from amtsbote.foreign_json import parsed
+from amtsbote.wire import LEAST_PATIENCE_SECONDS, GuardedAdapter, Limits, Reach, addresses_of, limited
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-READ_TIMEOUT_SECONDS = 60.0
 READ_RETRIES = 2
 RETRY_PAUSE_SECONDS = 0.5
 RETRY_AFTER_AT_MOST_SECONDS = 24 * 3600.0  # a portal that asks for more is asked again once a day
-JSON_LIMIT_BYTES = 32 * 1024 * 1024
+JSON_LIMIT_BYTES = 16 * 1024 * 1024  # as text that needs four bytes a character: 64 MiB, twice while it is parsed
+ERROR_LIMIT_BYTES = 1024 * 1024  # of an answer that is no success: nobody has that much to say
 CHUNK_BYTES = 256 * 1024
-CONNECTIONS_PER_HOST = 32
+LENGTH_DIGITS = 18  # of a Content-Length; what is longer is no length of anything
 IDEMPOTENT_READS = frozenset({"GET", "HEAD"})
 THROTTLED = frozenset({429, 503})
+STRUCK_OUT = "…"
+HOST_SHOWN = 100  # characters of a host's name that an error shows
+KNOWN_KIND = re.compile(  # anything else is the portal's own word, in which it could say what it was just told
+    r"(text/(html|plain|xml)|application/([a-z]{1,7}\+)?(json|xml|zip|pdf|octet-stream))", re.IGNORECASE
+)
 
 Query = Sequence[tuple[str, str]]
 Body = bytes | Iterator[bytes] | Any
@@ -58,10 +63,13 @@ class Answer:
         return 200 <= self.status < 300
 
     def json(self) -> Any:
-        """Return the parsed body; Retry when it is no JSON, as a portal in maintenance answers HTML with 200."""
+        """Return the parsed body; Retry when it is no JSON, as a portal in maintenance answers HTML with 200.
+
+        JSON that is made to use up memory or stack is none either (`foreign_json`).
+        """
         try:
-            return json.loads(self.body, parse_constant=_refuse_constant, parse_float=_finite)
-        except (ValueError, RecursionError) as error:
+            return parsed(self.body)
+        except ValueError as error:
             raise Retry("PORTAL_ANSWERED_NO_JSON", f"{self.method} {self.path} answered {self.kind()}") from error
 
     def believed(self) -> "Answer":
@@ -79,8 +87,9 @@ class Answer:
 
     def kind(self) -> str:
         """Return a description of the body that is safe to log."""
-        content_type = self.headers.get("Content-Type", "nothing").split(";")[0]
-        return f"{self.status} with {len(self.body)} bytes of {content_type[:60]}"
+        content_type = self.headers.get("Content-Type", "nothing").split(";")[0].strip()
+        known = content_type == "nothing" or KNOWN_KIND.fullmatch(content_type)
+        return f"{self.status} with {len(self.body)} bytes of {content_type if known else 'an unusual kind'}"
 
 
 @dataclass(frozen=True)
@@ -110,34 +119,73 @@ class Transport:
         self._sleep = sleep
 
     def call(
-        self, method: str, url: str, *, query: Query = (), headers: Mapping[str, str] | None = None, body: Body = None
+        self,
+        method: str,
+        url: str,
+        *,
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+        reach: Reach = Reach.NAMED_BY_OPERATOR,
     ) -> Answer:
         """Send a request and read the whole answer, whatever its status; Retry when the wire fails."""
-        with self._open(method, url, query, headers, body) as response:
-            content = b"".join(_at_most(self._chunks(response), JSON_LIMIT_BYTES))
-            return Answer(method, urlsplit(url).path, response.status_code, response.headers, content)
+        with self._open(method, url, query, headers, body, self._limits(reach)) as response:
+            limit = JSON_LIMIT_BYTES if response.ok else ERROR_LIMIT_BYTES
+            path = urlsplit(url).path
+            try:
+                content = b"".join(_at_most(self._chunks(response), limit))
+            except OutOfTime as error:  # counted as a try, or a portal that drips its answers is asked for ever
+                raise Retry("PORTAL_TOO_SLOW", "the answer did not end within the invocation's time") from error
+            return Answer(method, path, response.status_code, response.headers, content)
 
     @contextmanager
     def stream(
-        self, method: str, url: str, *, query: Query = (), headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        query: Query = (),
+        headers: Mapping[str, str] | None = None,
+        reach: Reach = Reach.NAMED_BY_OPERATOR,
     ) -> Iterator[StreamedAnswer]:
-        """Open a request whose body is read piece by piece; a body that ends early raises Retry while it is read."""
+        """Open a request whose body is read piece by piece; a body that ends early raises Retry while it is read.
+
+        The body of a success may take until the deadline.
+        """
         plain = {"Accept-Encoding": "identity", **(headers or {})}  # so that Content-Length speaks of what we store
-        with self._open(method, url, query, plain, None) as response:
+        limits = self._limits(reach)
+        with self._open(method, url, query, plain, None, limits) as response:
             size = _content_length(response)
             chunks = self._chunks(response, size)
             if response.status_code >= 300:
-                chunks = _at_most(chunks, JSON_LIMIT_BYTES)  # an error is read whole, into memory
+                chunks = _at_most(chunks, ERROR_LIMIT_BYTES)  # an error is read whole, into memory
+            else:
+                limits.answer_ends_at = None
             yield StreamedAnswer(response.status_code, response.headers, size, chunks)
 
+    def _limits(self, reach: Reach) -> Limits:
+        return Limits(self.deadline, reach, self._allow_loopback)
+
     def _open(
-        self, method: str, url: str, query: Query, headers: Mapping[str, str] | None, body: Body
+        self,
+        method: str,
+        url: str,
+        query: Query,
+        headers: Mapping[str, str] | None,
+        body: Body,
+        limits: Limits,
     ) -> requests.Response:
         self._refuse_unsafe(url)
         for pause in self._pauses(method):
             self.deadline.check()
             try:
-                response = self._send(method, url, query, headers, body)
+                with limited(limits):
+                    response = self._send(method, url, query, headers, body, limits)
+            except (InvalidURL, InvalidSchema, MissingSchema):
+                raise _no_address() from None
+            except (InvalidHeader, UnicodeEncodeError):  # their texts hold the value
+                said = "a header of the request cannot hold its value; check the connection's secret for odd characters"
+                raise Misconfigured("HEADER_INVALID", said) from None
             except requests.RequestException as error:
                 failure = Retry("PORTAL_UNREACHABLE", f"{method} {urlsplit(url).path}: {type(error).__name__}")
                 if pause is None:
@@ -150,16 +198,22 @@ class Transport:
         raise AssertionError("the last round returns or raises")
 
     def _send(
-        self, method: str, url: str, query: Query, headers: Mapping[str, str] | None, body: Body
+        self,
+        method: str,
+        url: str,
+        query: Query,
+        headers: Mapping[str, str] | None,
+        body: Body,
+        limits: Limits,
     ) -> requests.Response:
-        read_timeout = min(READ_TIMEOUT_SECONDS, self.deadline.remaining_seconds() + 1)
+        limits.answer_ends_at = None  # as long as the request is sent
         return self._session.request(
             method,
             url,
             params=list(query) or None,
             headers=dict(headers or {}),
             data=body,
-            timeout=(CONNECT_TIMEOUT_SECONDS, read_timeout),
+            timeout=(CONNECT_TIMEOUT_SECONDS, max(LEAST_PATIENCE_SECONDS, limits.patience_seconds())),
             allow_redirects=False,
             stream=True,
         )
@@ -184,17 +238,17 @@ class Transport:
             raise Retry("PORTAL_BODY_CUT", f"the body ended after {received} of {size} bytes")
 
     def _refuse_unsafe(self, url: str) -> None:
+        """Refuse what no request is sent for. Where its host leads is judged when the connection is made (`wire`)."""
         try:
             parts = urlsplit(url)
-            loopback = _is_loopback(parts.hostname or "")
+            host = parts.hostname or ""
+            host.encode("idna")
         except ValueError:
-            raise Misconfigured("URL_INVALID", "the address names no host that can exist") from None
-        if self._allow_loopback and loopback:
+            raise _no_address() from None
+        if self._allow_loopback and _is_loopback(host):
             return
-        if parts.scheme != "https" or not parts.hostname:
-            raise Misconfigured("URL_NOT_HTTPS", f"the address of {parts.hostname} must begin with https://")
-        if loopback:
-            raise Misconfigured("HOST_NOT_ALLOWED", f"{parts.hostname} is this machine itself; name the portal's host")
+        if parts.scheme != "https" or not host:
+            raise Misconfigured("URL_NOT_HTTPS", f"the address of {host[:HOST_SHOWN]} must begin with https://")
 
 
 class Login(Protocol):
@@ -250,7 +304,7 @@ class PortalHttp:
         if answer.status == 401 and self._login.renew():
             answer = self._call(method, path, query, extra, body)
         if not answer.ok:
-            raise self.error_of(answer)
+            raise self._without_login(self.error_of(answer))
         return answer if method in IDEMPOTENT_READS else answer.believed()
 
     def log_in(self) -> None:
@@ -259,7 +313,11 @@ class PortalHttp:
 
     def _call(self, method: str, path: str, query: Query, extra: Mapping[str, str], body: Body) -> Answer:
         headers = {**extra, **self._login.headers()}
-        return self.transport.call(method, self.url(path), query=query, headers=headers, body=body)
+        self.transport.deadline.check()
+        try:
+            return self.transport.call(method, self.url(path), query=query, headers=headers, body=body)
+        except OutOfTime as error:  # what cannot be gone on with must count, or a slow portal is asked for ever
+            raise _too_slow(method, path, body) from error
 
     @contextmanager
     def stream(self, path: str, *, headers: Mapping[str, str] | None = None) -> Iterator[StreamedAnswer]:
@@ -270,11 +328,19 @@ class PortalHttp:
                 answer = stack.enter_context(self._stream(path, headers))
             if answer.status != 200:
                 body = b"".join(_at_most(answer.chunks, JSON_LIMIT_BYTES))
-                raise self.error_of(Answer("GET", path, answer.status, answer.headers, body))
+                raise self._without_login(self.error_of(Answer("GET", path, answer.status, answer.headers, body)))
             yield answer
 
     def _stream(self, path: str, headers: Mapping[str, str] | None) -> AbstractContextManager[StreamedAnswer]:
         return self.transport.stream("GET", self.url(path), headers={**(headers or {}), **self._login.headers()})
+
+    def _without_login(self, error: AmtsboteError) -> AmtsboteError:
+        """Strike out of the portal's words what it was told to log us in: some say back everything that they heard."""
+        if error.portal_words:
+            for value in self._login.headers().values():
+                for secret in (value, value.rpartition(" ")[2]):
+                    error.portal_words = error.portal_words.replace(secret, STRUCK_OUT)
+        return error
 
     def url(self, path: str) -> str:
         """Return the absolute URL of a path; credentials never go anywhere else."""
@@ -287,6 +353,12 @@ class PortalHttp:
         if answer.status in THROTTLED:
             return throttled(answer)
         return self._translate(answer) or error_of_status(answer)
+
+
+def _too_slow(method: str, path: str, body: Body) -> Retry:
+    if body is None or isinstance(body, bytes):
+        return Retry("PORTAL_TOO_SLOW", f"{method} {path} was not answered within the invocation's time")
+    return Retry("UPLOAD_CUT", "the time was too short to send the whole file")
 
 
 def throttled(answer: Answer) -> Retry:
@@ -341,8 +413,12 @@ def new_session() -> requests.Session:
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     for scheme in ("https://", "http://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS_PER_HOST))
+        session.mount(scheme, GuardedAdapter())
     return session
+
+
+def _no_address() -> Misconfigured:
+    return Misconfigured("URL_INVALID", "the address names no host that can exist")
 
 
 def _at_most(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
@@ -354,31 +430,15 @@ def _at_most(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _finite(text: str) -> float:
-    """Return the number; what is too large for one would become Infinity, which is no JSON when it is stored."""
-    number = float(text)
-    return number if math.isfinite(number) else _refuse_constant(text)
-
-
 def _content_length(response: requests.Response) -> int | None:
     value = response.headers.get("Content-Length", "")
-    return int(value) if value.isdecimal() else None
+    return int(value) if value.isdecimal() and len(value) <= LENGTH_DIGITS else None
 
 
 @functools.lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, which only decides whether http may be spoken to it."""
     try:
-        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+        return any(address.is_loopback or address.is_unspecified for address in addresses_of(host))
     except OSError:
         return False  # unknown host: the connection itself will say so
-    return any(_is_this_machine(str(address).split("%")[0]) for address in addresses)
-
-
-def _is_this_machine(address: str) -> bool:
-    parsed = ipaddress.ip_address(address)
-    plain = getattr(parsed, "ipv4_mapped", None) or parsed
-    return plain.is_loopback or plain.is_unspecified  # a connection to 0.0.0.0 or :: stays on this machine

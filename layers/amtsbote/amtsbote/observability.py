@@ -1,11 +1,13 @@
 """Logs and metrics: one logger, one set of metrics, one decorator for handlers. Nothing personal, nothing secret."""
 
 import json
+import logging
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import PurePath
 from threading import Lock
@@ -83,6 +85,12 @@ def _lines_of(values: Mapping[str, tuple[MetricUnit, float]]) -> Iterator[dict[s
         yield {name: values[name] for name in names[start : start + METRICS_PER_LINE]}
 
 
+CHATTY = ("boto3", "botocore", "s3transfer", "requests", "urllib3")
+"""Libraries whose warnings already hold whole addresses, presigned ones too, and whose DEBUG lines hold all else."""
+
+for _name in CHATTY:
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
 log = Logger(service="amtsbote", utc=True)
 metrics = Metrics(os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Amtsbote"))
 
@@ -110,6 +118,19 @@ def count(name: str, value: float = 1, *, connection: str | None = None) -> None
     """
     if value:
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value, connection=connection)
+
+
+@contextmanager
+def counted_for(portal: str) -> Iterator[None]:
+    """Let what is counted meanwhile be of that portal, in a function that serves several; one portal at a time."""
+    own = metrics.portal
+    metrics.flush_metrics()
+    metrics.portal = portal or own
+    try:
+        yield
+    finally:
+        metrics.flush_metrics()
+        metrics.portal = own
 
 
 def seconds(name: str, value: float, *, connection: str | None = None) -> None:

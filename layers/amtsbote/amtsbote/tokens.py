@@ -1,11 +1,15 @@
 """Access tokens, kept in the memory of the process until shortly before they end."""
 
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
+BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750
+TOKEN_CHARACTERS_AT_MOST = 16 * 1024  # what comes back in each request's header must be one that servers take
+LIFETIME_AT_MOST_SECONDS = 24 * 3600.0  # a token that claims more is asked for again once a day
 EARLY = timedelta(seconds=60)  # a token this close to its end is not used for another call
 
 
@@ -15,6 +19,19 @@ class Token:
 
     value: str = field(repr=False)
     expires_at: datetime
+
+
+def is_token(value: object) -> bool:
+    """Return whether what a login answered is a bearer token that a header can hold."""
+    short = isinstance(value, str) and len(value) <= TOKEN_CHARACTERS_AT_MOST
+    return short and BEARER_TOKEN.fullmatch(str(value)) is not None
+
+
+def lifetime_seconds(value: object) -> float | None:
+    """Return how long a token lives by the word of its login, at most a day; None where that says nothing sensible."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:  # NaN neither
+        return None
+    return float(min(value, LIFETIME_AT_MOST_SECONDS))
 
 
 class TokenCache:

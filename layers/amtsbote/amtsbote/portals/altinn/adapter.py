@@ -102,7 +102,9 @@ class AltinnSource:
         if (listed.status is not None and listed.status.deleted_for_good) or self._is_confirmed(listed):
             return None
         waiting = VIRUS_SCAN if waits_for_scan(listed.elements) else None
-        return Finding(id_, listed.last_changed, record, waiting, {APP_ID: app_id})
+        # the proposal says of files only that they are confirmed, so an instance without any goes on being listed
+        stays = self._secret.dialect is Dialect.PROPOSAL and not listed.elements
+        return Finding(id_, listed.last_changed, record, waiting, {APP_ID: app_id}, stays=stays)
 
     def _is_confirmed(self, listed: Listed) -> bool:
         """Return whether all files are confirmed, which in the proposal only the files say (v1 lists no such ones)."""

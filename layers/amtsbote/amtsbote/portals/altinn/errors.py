@@ -1,10 +1,10 @@
 """What Altinn's refusals mean. Its words, and its validation issues, may name persons: they go into `portal_words`."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from amtsbote.errors import AmtsboteError, Misconfigured, Reject, Retry, Unavailable
+from amtsbote.foreign_json import parsed
 from amtsbote.http import THROTTLED, Answer, PortalHttp, error_of_status, throttled
 
 GONE = frozenset({404, 410})
@@ -98,7 +98,7 @@ def _issues(said: Any) -> Iterator[str]:
 def _parsed(answer: Answer) -> Any:
     """Return the JSON of an answer, the text of a plain one, None where it is neither."""
     try:
-        return json.loads(answer.body)
-    except (ValueError, RecursionError):
+        return parsed(answer.body)
+    except ValueError:
         plain = answer.headers.get("Content-Type", "").lower().startswith("text/plain")
         return answer.body[:WORDS_LIMIT].decode("utf-8", "replace") if plain else None

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from amtsbote.errors import AmtsboteError, Misconfigured, Retry
+from amtsbote.foreign_json import parsed
 from amtsbote.http import THROTTLED, Answer, Transport, error_of_status, throttled
-from amtsbote.portals.altinn.connection import BEARER_TOKEN, Auth, Bearer, Maskinporten
+from amtsbote.portals.altinn.connection import Auth, Bearer, Maskinporten
 from amtsbote.portals.altinn.errors import Undone, words
-from amtsbote.tokens import EARLY, Token, TokenCache
+from amtsbote.tokens import EARLY, Token, TokenCache, is_token
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -28,6 +29,7 @@ ASSERTION_SECONDS = 100  # Maskinporten takes 120 at most
 RSA_BITS_AT_LEAST = 2048
 UNSTATED_LIFETIME = timedelta(minutes=5)  # of a token that does not say when it ends
 LONGEST_LIFETIME = timedelta(hours=24)
+LONGEST_MOMENT_SECONDS = 1e12
 TOKEN_LIMIT_BYTES = 64 * 1024
 FRESH_PART = 2 / 3  # of a token's life; what comes after is not begun a long batch with
 
@@ -194,7 +196,7 @@ def is_ageing(token: str, now: datetime) -> bool:
 
 
 def _token_of(value: object, lifetime: object, answer: Answer, now: datetime) -> Token:
-    if not isinstance(value, str) or not BEARER_TOKEN.fullmatch(value):
+    if not isinstance(value, str) or not is_token(value):
         raise Undone("LOGIN_UNAVAILABLE", f"{answer.path} answered {answer.kind()}, and no token in it")
     return Token(value, _cached_until(value, _seconds(lifetime), now))
 
@@ -213,14 +215,17 @@ def _claims(token: str) -> Mapping[str, Any]:
     """Return what a JWT says, unchecked: all that is read here is for how long to keep it."""
     parts = token.split(".")
     try:
-        said = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, LookupError, RecursionError):
+        said = parsed(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, LookupError):
         return {}
     return said if isinstance(said, dict) else {}
 
 
 def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """Return a number of seconds, None for what is none; one that no moment can be made of is as good as endless."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(max(-LONGEST_MOMENT_SECONDS, min(value, LONGEST_MOMENT_SECONDS)))
 
 
 def _refusal(answer: Answer, who: str, fields: str) -> AmtsboteError:
@@ -236,7 +241,7 @@ def _refusal(answer: Answer, who: str, fields: str) -> AmtsboteError:
 
 def _object_or_empty(answer: Answer) -> Mapping[str, Any]:
     try:
-        said = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        said = parsed(answer.body)
+    except ValueError:
         return {}
     return said if isinstance(said, dict) else {}

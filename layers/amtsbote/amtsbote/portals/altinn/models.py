@@ -27,7 +27,10 @@ INFECTED = "Infected"
 
 
 def _in_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as error:  # year 1 or 9999 at the edge of its zone
+        raise ValueError("must be a time that exists in UTC") from error
 
 
 def _none_if_unreadable(value: Any, read_value: ValidatorFunctionWrapHandler) -> Any:

@@ -225,7 +225,12 @@ class Storage:
     def _own_path(self, link: str) -> str:
         """Return what of a link comes after Storage's base; credentials go nowhere else."""
         base = urlsplit(self._http.url("/"))
-        target = urlsplit(urljoin(base.geturl(), link))
+        try:
+            target = urlsplit(urljoin(base.geturl(), link))
+        except ValueError:
+            raise Misconfigured(
+                "FOREIGN_NEXT_LINK", "a next link is no address; it must stay below storageUrl"
+            ) from None
         below = target.path.removeprefix(base.path)
         climbs = any(part in (".", "..") for part in unquote(below).replace("\\", "/").split("/"))
         if _origin(target) != _origin(base) or not target.path.startswith(base.path) or climbs:

@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from amtsbote import times
 from amtsbote.deadline import Deadline
 from amtsbote.errors import Misconfigured, Retry, Unavailable
+from amtsbote.foreign_json import check_shape
 from amtsbote.http import Answer, Transport
 from amtsbote.portals.digitale_gemeinde.account import TenantHttp
 from amtsbote.portals.digitale_gemeinde.connection import DEFAULT_KEY_HEADER, DigitaleGemeindeSecret, Routes, address
@@ -154,6 +155,7 @@ class DigitaleGemeindeClient:
         method, path = self._address("details", formId=form_id, documentId=document_id)
         body = self._http.read_large(method, path, self._form_limit_bytes)
         try:
+            check_shape(body)
             details = FormDetails.read(from_json(body, allow_inf_nan=False), body)
         except ValueError:
             details = None

@@ -4,9 +4,8 @@ A document that does not exist is answered with 404 or 500, and an outage with 5
 that may be either, and the adapter tells them apart (see `lookup.py`).
 """
 
-import json
-
 from amtsbote.errors import AmtsboteError, Misconfigured, Retry, Unavailable
+from amtsbote.foreign_json import parsed
 from amtsbote.http import Answer, error_of_status
 
 GONE = frozenset({404, 410})
@@ -52,8 +51,8 @@ def _meaning(answer: Answer) -> AmtsboteError:
 def words(answer: Answer) -> str | None:
     """Return the portal's own explanation, None where it gives none. It may name persons."""
     try:
-        said = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        said = parsed(answer.body)
+    except ValueError:
         return None
     found = [said[key] for key in SAYING if isinstance(said.get(key), str)] if isinstance(said, dict) else []
     return "; ".join(dict.fromkeys(found))[:WORDS_LIMIT] or None

@@ -5,13 +5,13 @@ Names of fields count as equal when they differ in the case of their first lette
 """
 
 import binascii
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from amtsbote.errors import Quarantine
+from amtsbote.foreign_json import parsed
 
 Record = Mapping[str, Any]
 
@@ -267,8 +267,8 @@ def _entries_in(value: str | None) -> tuple[list[dict[str, Any]], str | None]:
     if value is None or value.lstrip()[:1] not in ("{", "["):
         return [], value
     try:
-        entries = _records(json.loads(value))
-    except (ValueError, RecursionError):
+        entries = _records(parsed(value.encode()))
+    except ValueError:
         return [], value
     files = [entry for entry in entries if "base64File" in entry]
     return (files, None) if files else ([], value)

@@ -5,11 +5,11 @@ code that is not in the table is judged by the answer's status. The portal's own
 into `portal_words` and nowhere else.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from amtsbote.errors import AmtsboteError, Misconfigured, Reject, Retry, Unavailable
+from amtsbote.foreign_json import parsed
 from amtsbote.http import Answer
 
 CODE_PREFIX = "de.profiforms.docxworld."
@@ -141,7 +141,7 @@ def _words(said: Mapping[str, Any]) -> str | None:
 
 def _object(answer: Answer) -> dict[str, Any]:
     try:
-        said = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        said = parsed(answer.body)
+    except ValueError:
         return {}
     return said if isinstance(said, dict) else {}

@@ -15,8 +15,9 @@ from urllib.parse import urlencode
 from amtsbote.errors import AmtsboteError, Misconfigured, Retry
 from amtsbote.http import THROTTLED, Answer, Login, Transport, retry_after_seconds
 from amtsbote.portals.docxworld.connection import ClientCredentials, UserPassword
-from amtsbote.tokens import Token, TokenCache
+from amtsbote.tokens import Token, TokenCache, is_token, lifetime_seconds
 
+REASON_AT_MOST = 200
 UNSTATED_LIFETIME_SECONDS = 300  # of a token whose answer does not say how long it lives
 COGNITO_THROTTLES = frozenset(  # Cognito answers these with 400, like a wrong password
     {"TooManyRequestsException", "LimitExceededException", "ThrottlingException", "InternalErrorException"}
@@ -109,14 +110,13 @@ def _refusal(answer: Answer, reason: str, fields: str) -> AmtsboteError:
 def _cognito_reason(answer: Answer) -> str:
     """Return the name of Cognito's exception, without its namespace."""
     kind = _object_or_empty(answer).get("__type") or answer.headers.get("x-amzn-ErrorType", "")
-    return str(kind).split("#")[-1].split(":")[0]
+    return str(kind)[:REASON_AT_MOST].split("#")[-1].split(":")[0]
 
 
 def _token(said: Mapping[str, Any], value: str, lifetime: str, now: datetime) -> Token:
-    if not isinstance(said.get(value), str) or not said[value]:
-        raise Retry("LOGIN_UNAVAILABLE", f"the token service answered without {value}")
-    seconds = said.get(lifetime)
-    alive = seconds if isinstance(seconds, int | float) and seconds > 0 else UNSTATED_LIFETIME_SECONDS
+    if not is_token(said.get(value)):
+        raise Retry("LOGIN_UNAVAILABLE", f"the token service answered without {value}, or with one that is none")
+    alive = lifetime_seconds(said.get(lifetime)) or UNSTATED_LIFETIME_SECONDS
     return Token(said[value], now + timedelta(seconds=alive))
 
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import BinaryIO, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from amtsbote.errors import OutOfTime, Retry, Unavailable
+from amtsbote.errors import Misconfigured, OutOfTime, Reject, Retry, Unavailable
 from amtsbote.http import THROTTLED, Answer, StreamedAnswer, Transport, retry_after_seconds
+from amtsbote.wire import Reach
 
 SIGNED_AT_FORMAT = "%Y%m%dT%H%M%SZ"
 GONE = frozenset({404, 410})
@@ -62,10 +63,13 @@ class Content:
 
 
 def put(transport: Transport, url: str, headers: Mapping[str, str], content: Sendable) -> Mapping[str, str]:
-    """Send a piece of a file and return the storage's headers; DeadLink where the address is refused."""
+    """Send a piece of a file and return the storage's headers; DeadLink where the address is refused.
+
+    Reject where the address leads where no portal may send us: this machine, its cloud's metadata, a private network.
+    """
     body = content if len(content) else b""  # of what is empty, requests would not tell the length
     with _discreet():
-        answer = transport.call("PUT", url, headers=headers, body=body)
+        answer = transport.call("PUT", url, headers=headers, body=body, reach=Reach.NAMED_BY_PORTAL)
     if not answer.ok:
         raise _refusal(answer)
     return answer.headers
@@ -73,10 +77,13 @@ def put(transport: Transport, url: str, headers: Mapping[str, str], content: Sen
 
 @contextmanager
 def opened(transport: Transport, url: str) -> Iterator[StreamedAnswer]:
-    """Open a file for reading; Unavailable where the storage has it no more, Retry for any other refusal."""
+    """Open a file for reading; Unavailable where the storage has it no more, Retry for any other refusal.
+
+    Reject where the address leads where no portal may send us.
+    """
     with ExitStack() as stack:
         with _discreet():
-            answer = stack.enter_context(transport.stream("GET", url))
+            answer = stack.enter_context(transport.stream("GET", url, reach=Reach.NAMED_BY_PORTAL))
         if answer.status in GONE:
             raise Unavailable("FILE_GONE", "the storage has the file no more")
         if answer.status != 200:
@@ -113,11 +120,14 @@ def _refusal(answer: Answer | StreamedAnswer) -> Retry:
 
 @contextmanager
 def _discreet() -> Iterator[None]:
-    """Say that a transfer failed without saying where."""
+    """Say that a transfer failed without saying where. An address is the portal's word: no fault of the connection."""
     try:
         yield
     except OutOfTime:
         raise
+    except Misconfigured:
+        said = "the portal gave an address for a file that is no https, or leads into a network closed to portals"
+        raise Reject("LINK_NOT_ALLOWED", f"{said}; it was not followed, ask the portal's operator") from None
     except Retry as error:
         if error.code != "PORTAL_UNREACHABLE":
             raise

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from amtsbote.errors import AmtsboteError, Misconfigured, Reject, Unavailable
+from amtsbote.foreign_json import parsed
 from amtsbote.http import Answer, error_of_status
 
 BASE = "/api/duba/v1"
@@ -69,8 +70,8 @@ def _of_memento(answer: Answer) -> AmtsboteError | None:
 def words(answer: Answer) -> str | None:
     """Return the portal's own explanation, None where it gives none. It may name persons."""
     try:
-        said = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        said = parsed(answer.body)
+    except ValueError:
         return None
     found = list(dict.fromkeys(_sayings(said))) if isinstance(said, dict) else []
     return "; ".join(found)[:WORDS_LIMIT] or None
