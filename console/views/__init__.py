@@ -1,0 +1,1 @@
+"""The pages: what each looks up, and which template shows it."""
