@@ -12,11 +12,11 @@ SAM := .tools/sam/.installed
 BIN := .venv/bin
 PYTHON313 := $(shell sh tools/find-python 3.13)
 
-CODE := functions layers/amtsbote sandbox tools
+CODE := functions layers/amtsbote sandbox console tools
 PRESENT = $(wildcard $(CODE) tests benchmarks)
 
 .DEFAULT_GOAL := check
-.PHONY: setup demo up soak simulate mutants test test-313 test-all lint types template figures check lock clean
+.PHONY: setup demo up console screenshots soak bench simulate mutants test test-313 test-all lint types template figures check lock clean
 
 setup: $(VENV) $(SAM)
 
@@ -25,6 +25,14 @@ demo: setup
 
 up: setup
 	$(BIN)/python -m sandbox up
+
+# make console ARGS="--stack amtsbote --profile operator"
+console: $(VENV)
+	$(BIN)/python -m console $(ARGS)
+
+# The pictures of docs/images, made anew by the tests in a real browser.
+screenshots: setup
+	AMTSBOTE_SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser -k picture
 
 soak: setup
 	$(BIN)/python -m sandbox soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
@@ -52,6 +60,14 @@ simulate: $(VENV)
 # Mistakes made on purpose in a copy of the code; the simulation must catch each. make mutants ONLY=lease
 mutants: $(VENV)
 	PYTHONPATH=layers/amtsbote:. $(BIN)/python -m tests.simulation.mutants --workers $(WORKERS) $(if $(ONLY),--only "$(ONLY)")
+
+# Everything that is promised about speed, against what people use instead: some ten minutes. make bench ONLY=idle_poll
+RUNS ?= 3
+bench: setup
+ifeq ($(ONLY),)
+	PYTHONPATH=layers/amtsbote:. $(BIN)/python -m benchmarks.cost
+endif
+	PYTHONPATH=layers/amtsbote:. $(BIN)/python -m benchmarks --runs $(RUNS) $(if $(ONLY),--only $(ONLY))
 
 lint: $(VENV)
 	$(BIN)/ruff check $(PRESENT)

@@ -51,7 +51,8 @@ def up(options: argparse.Namespace) -> int:
         portals = {} if options.no_portals else _start_portals(aws, running)
         if options.tick_seconds:
             running.enter_context(Ticker(aws, options.tick_seconds))
-        _announce(aws, outputs, portals, as_json=options.json)
+        console = None if options.no_console else _start_console(aws, running)
+        _announce(aws, outputs, portals, console, as_json=options.json)
         return _wait(aws)
 
 
@@ -79,6 +80,13 @@ def _start_portals(aws: EmbeddedAws, running: ExitStack) -> Portals:
     return start_all(aws, running)
 
 
+def _start_console(aws: EmbeddedAws, running: ExitStack) -> str:
+    """The operator's console over the stack, with the administrator's keys; returns the address that lets one in."""
+    from console.server import serving_stack
+
+    return running.enter_context(serving_stack(aws.session(), aws.endpoint, STACK_NAME, allow_loopback=True))
+
+
 def _wait(aws: EmbeddedAws) -> int:
     pause = threading.Event()
     while aws.exit_code() is None:
@@ -87,15 +95,17 @@ def _wait(aws: EmbeddedAws) -> int:
     return 1
 
 
-def _announce(aws: EmbeddedAws, outputs: StackOutputs, portals: Portals, *, as_json: bool) -> None:
+def _announce(aws: EmbeddedAws, outputs: StackOutputs, portals: Portals, console: str | None, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_endpoints(aws, portals)), flush=True)
+        print(json.dumps(_endpoints(aws, portals) | ({"console": console} if console else {})), flush=True)
         return
     print(f"AWS                {aws.endpoint}  ({aws.region}, keys {aws.access_key_id} / {aws.secret_access_key})")
     print(f"inbox              s3://{outputs.inbox_bucket}")
     print(f"outbox             s3://{outputs.outbox_bucket}")
     for name, portal in portals.items():
         print(f"{name:<18} {portal['baseUrl']}")
+    if console:
+        print(f"console            {console}")
     if portals:
         from sandbox.portals.catalog import how_to_add
 
@@ -124,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     up_command.add_argument("--no-portals", action="store_true", help="only the AWS side, with no connection")
     up_command.add_argument("--tick-seconds", type=_seconds, metavar="S", help="fire every schedule each S seconds")
     up_command.add_argument("--state-dir", type=Path, metavar="DIR", help="keep everything there and go on from it")
+    up_command.add_argument("--no-console", action="store_true", help="without the operator's console")
     up_command.add_argument("--json", action="store_true", help="first line on standard output: one JSON object")
     commands.add_parser("demo", help="all flows end to end")
     commands.add_parser("soak", help="a stream of documents and drops for minutes, under violence")

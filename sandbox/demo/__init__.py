@@ -12,10 +12,11 @@ from contextlib import ExitStack
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from sandbox.demo.large import Interrupter, let_senders_die_young
 from sandbox.demo.observation import calls
 from sandbox.demo.report import WIDTH, Screen, Summary, as_json, print_result, summary
 from sandbox.demo.run import Moment, Run
-from sandbox.demo.scenario import seed
+from sandbox.demo.scenario import LARGE_BYTES, LARGE_NAME, seed
 from sandbox.demo.stack import TICK_SECONDS, Clients, DemoStack
 from sandbox.deployment import SAM, DeploymentError, deploy
 from sandbox.embedded import EmbeddedAws, EmbeddedAwsError
@@ -66,9 +67,13 @@ def _run(
     aws: EmbeddedAws, running: ExitStack, console: Console, limit_seconds: float, started: float
 ) -> tuple[Moment, Summary]:
     outputs = deploy(aws, parameters=PARAMETERS)
+    let_senders_die_young(aws)
     portals = open_portals(running)
     scenario = seed(portals)
-    stack = DemoStack(Clients.of(aws), outputs, portals, Ticker(aws, TICK_SECONDS).fire)
+    interrupter = Interrupter(aws.process_id, LARGE_NAME, LARGE_BYTES)
+    portals.docxworld.storage.watchers.append(interrupter.watch)
+    fire = Ticker(aws, TICK_SECONDS).fire
+    stack = DemoStack(Clients.of(aws), outputs, portals, fire, transfers=interrupter.transfers)
     with Screen(console, silent=console.quiet) as screen:
         stack.connect()
         run = Run(scenario, stack, screen.show)

@@ -13,11 +13,12 @@ from typing import Any
 
 from mypy_boto3_s3 import S3Client
 
+from sandbox.demo.large import Transfer
 from sandbox.demo.scenario import Fingerprint
 from sandbox.portals.altinn import SimulatedAltinn
 from sandbox.portals.catalog import Portals
 from sandbox.portals.digitale_gemeinde import Document, SimulatedDigitaleGemeinde
-from sandbox.portals.docxworld import SimulatedDocxworld
+from sandbox.portals.docxworld import Job, SimulatedDocxworld
 from sandbox.portals.duba import MAGIC_LINK_LIFETIME, SimulatedDuba
 
 READ_BYTES = 1024 * 1024
@@ -62,13 +63,15 @@ class Told:
 
 @dataclass(frozen=True)
 class Uploaded:
-    """One upload as the portal has it; `content` is None while it is not complete."""
+    """One upload as the portal has it; `content` is None while it is not complete. Of one that came `encrypted` it is
+    what the portal has decrypted."""
 
     id: str
     target: str
     file_name: str
     content: Fingerprint | None
     portal: str = "docxworld"
+    encrypted: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,8 @@ class Observation:
     events: Sequence[Published] = ()
     dead_letters: int = 0
     left_in_queues: Mapping[str, int] = field(default_factory=dict)
+    transfers: Mapping[str, Transfer] = field(default_factory=dict)
+    """The uploads that are interrupted, by file name."""
 
     def under(self, prefix: str) -> dict[str, StoredObject]:
         """The objects below a prefix, which is given without a slash at its end."""
@@ -322,15 +327,19 @@ class UploadReader:
 
     def read(self) -> list[Uploaded]:
         """All uploads in the order in which they were asked for."""
-        return [Uploaded(job.id, job.target.id, job.file_name, self._content(job.id)) for job in self._docxworld.jobs()]
+        return [self._uploaded(job) for job in self._docxworld.jobs()]
 
-    def _content(self, id_: str) -> Fingerprint | None:
-        if id_ not in self._known:
-            content = self._docxworld.uploaded_content(id_)
+    def _uploaded(self, job: Job) -> Uploaded:
+        encrypted = job.encryption is not None
+        return Uploaded(job.id, job.target.id, job.file_name, self._content(job), encrypted=encrypted)
+
+    def _content(self, job: Job) -> Fingerprint | None:
+        if job.id not in self._known:
+            content = self._docxworld.received_content(job.id)
             if content is None:
                 return None
-            self._known[id_] = Fingerprint(content.size, content.sha256)
-        return self._known[id_]
+            self._known[job.id] = Fingerprint(content.size, content.sha256)
+        return self._known[job.id]
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sandbox.demo.large import Transfer
 from sandbox.demo.observation import Calls
 from sandbox.demo.run import Moment
 from sandbox.demo.scenario import End, ExpectedDocument, ExpectedDrop
-from sandbox.demo.verdict import NOTHING, ON_ITS_WAY, STORED, Finding
+from sandbox.demo.verdict import NOTHING, ON_ITS_WAY, STORED, Finding, receipt_of
 
 WIDTH = 100
 PLAIN_EVERY_SECONDS = 5.0
@@ -26,6 +28,8 @@ ID_CHARACTERS = 8
 OK, WRONG = "✓", "✗"
 HAVE = (STORED, End.ACKNOWLEDGED, End.UNAVAILABLE)
 COUNT_CELLS = 12
+BAR_CELLS = 40
+MEGABYTE, MEBIBYTE = 1_000_000, 1024 * 1024
 MANY = 40
 """So many ordinary documents of one kind that ended well share a line at the end."""
 NOUNS = {"digitale-gemeinde": "forms", "altinn": "instances"}
@@ -102,7 +106,7 @@ class Screen:
             return
         if self._live is not None:
             self._gather_news(moment)
-            self._live.update(Group(flows(moment), *self._news_lines()), refresh=True)
+            self._live.update(Group(flows(moment), *bars(moment), *self._news_lines()), refresh=True)
         elif moment.seconds >= self._next_line_at:
             self._next_line_at = moment.seconds + PLAIN_EVERY_SECONDS
             self._console.print(progress(moment), highlight=False)
@@ -125,7 +129,42 @@ def progress(moment: Moment) -> str:
     """How far it is, in a line."""
     documents, drops = moment.verdict.documents, moment.verdict.drops
     done = (sum(each.ok for each in documents), sum(each.ok for each in drops))
-    return f"{moment.seconds:5.0f} s   {done[0]} of {len(documents)} documents and {done[1]} of {len(drops)} drops done"
+    shares = "".join(f", {each.label} {each.share:.0%}" for each in under_way(moment))
+    counts = f"{done[0]} of {len(documents)} documents and {done[1]} of {len(drops)} drops done"
+    return f"{moment.seconds:5.0f} s   {counts}{shares}"
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A large file as its receipt tells of it: how much of it has been sent (0 to 1), how often it was interrupted."""
+
+    label: str
+    share: float
+    size: int
+    interruptions: int
+
+
+def under_way(moment: Moment) -> Iterator[UnderWay]:
+    """The large files whose receipts say how much of them has been sent."""
+    drops = zip(moment.scenario.drops, moment.verdict.drops, strict=True)
+    for drop, finding in ((drop, finding) for drop, finding in drops if drop.interruptions):
+        receipt = receipt_of(drop, moment.seen) or {}
+        result = receipt.get("result")
+        said = result if isinstance(result, dict) else {}
+        share = said["bytesSent"] / said["bytesTotal"] if said.get("bytesTotal") else 0.0
+        transfer = moment.seen.transfers.get(drop.label, Transfer())
+        sent = 1.0 if finding.reached == End.DELIVERED else share
+        yield UnderWay(drop.label, sent, drop.fingerprint.size, len(transfer.interruptions))
+
+
+def bars(moment: Moment) -> Iterator[RenderableType]:
+    """A bar for each large file."""
+    for each in under_way(moment):
+        grid = Table.grid(padding=(0, 1))
+        interrupted = f"{each.interruptions} × interrupted"
+        bar = ProgressBar(total=1.0, completed=each.share, width=BAR_CELLS)
+        grid.add_row(printable(each.label), bar, f"{each.share:4.0%} of {each.size / MEGABYTE:.0f} MB", interrupted)
+        yield grid
 
 
 def flows(moment: Moment) -> RenderableType:
@@ -202,6 +241,19 @@ def whole_line(line: Line) -> str:
 
 
 @dataclass(frozen=True)
+class LargeUpload:
+    """The figures of an upload that was interrupted. `bytes_sent_again` is what reached the portal beyond the file; the
+    memory is the most that a sender had, 0 where it cannot be measured."""
+
+    name: str
+    bytes: int
+    seconds: float | None
+    interruptions: int
+    bytes_sent_again: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
 class Summary:
     """The figures of a run."""
 
@@ -218,6 +270,7 @@ class Summary:
     portal_calls: Mapping[str, Calls]
     calls_per_document: Mapping[str, float]
     dead_letters: int
+    large_uploads: Sequence[LargeUpload]
     flow_seconds: float
     seconds: float
 
@@ -240,9 +293,19 @@ def summary(moment: Moment, calls: Mapping[str, Calls], seconds: float) -> Summa
         portal_calls=calls,
         calls_per_document={name: _per_document(name, each, moment) for name, each in calls.items()},
         dead_letters=moment.seen.dead_letters,
+        large_uploads=tuple(_large_uploads(moment)),
         flow_seconds=round(moment.seconds, 1),
         seconds=round(seconds, 1),
     )
+
+
+def _large_uploads(moment: Moment) -> Iterator[LargeUpload]:
+    taken = moment.seconds_taken[len(moment.scenario.documents) :]
+    for drop, seconds in zip(moment.scenario.drops, taken, strict=True):
+        if drop.interruptions:
+            seen, size = moment.seen.transfers.get(drop.label, Transfer()), drop.fingerprint.size
+            again, took = max(0, seen.received - size), None if seconds is None else round(seconds, 1)
+            yield LargeUpload(drop.label, size, took, len(seen.interruptions), again, seen.peak_bytes)
 
 
 def _per_document(portal: str, calls: Calls, moment: Moment) -> float:
@@ -278,8 +341,17 @@ def _summary_lines(figures: Summary) -> Iterator[str]:
     for portal, calls in figures.portal_calls.items():
         per_document = f"{figures.calls_per_document[portal]} calls per document"
         yield _titled(portal, f"{per_document}; besides {calls.asking} lists and {calls.logins} logins")
+    yield from (_titled("large upload", _large(each)) for each in figures.large_uploads)
     yield _titled("dead letters", str(figures.dead_letters))
     yield _titled("time", f"{figures.seconds:.0f} s, of these {figures.flow_seconds:.0f} s for the documents")
+
+
+def _large(each: LargeUpload) -> str:
+    taken = "not ended" if each.seconds is None else f"{each.seconds:.0f} s"
+    again = f"{each.bytes_sent_again / MEGABYTE:.0f} MB sent again"
+    memory = f"at most {each.peak_memory_bytes / MEBIBYTE:.0f} MiB of memory" if each.peak_memory_bytes else ""
+    figures = (f"{each.bytes / MEGABYTE:.0f} MB", taken, f"{each.interruptions} × interrupted", again, memory)
+    return ", ".join(figure for figure in figures if figure)
 
 
 def _titled(title: str, text: str) -> str:
@@ -335,7 +407,13 @@ def _outcome(line: Line) -> dict[str, Any]:
 
 def _camel(values: Mapping[str, Any]) -> dict[str, Any]:
     """Names as JSON writes them; the keys of inner mappings that are names of things stay as they are."""
-    return {_camel_name(name): _camel(value) if isinstance(value, dict) else value for name, value in values.items()}
+    return {_camel_name(name): _camel_value(value) for name, value in values.items()}
+
+
+def _camel_value(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_camel_value(each) for each in value]
+    return _camel(value) if isinstance(value, dict) else value
 
 
 def _camel_name(name: str) -> str:

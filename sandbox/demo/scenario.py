@@ -12,9 +12,11 @@ from enum import StrEnum
 from functools import cached_property, partial
 from typing import Any
 
+from sandbox.demo.large import Noise
 from sandbox.portals.altinn import File, Instance
 from sandbox.portals.catalog import (
     APP,
+    ARCHIV,
     BEING_FILLED_IN,
     DRUCKSTRASSE,
     ETAT,
@@ -36,7 +38,9 @@ from sandbox.portals.faults import Fault, Kind
 FIRST_MESSAGE = 201
 HOSTILE_NAME = "../../etc/Grüße\x07 \u202ean alle.pdf"
 CHUNKED_BYTES = 25_000_000
+LARGE_BYTES, LARGE_NAME = 300_000_000, "Bilddaten.tar"
 SEED = 20260219
+INTERRUPTIONS = 2
 FIRST_DROP_SECONDS = 1.0
 DROP_EACH_SECONDS = 0.3
 
@@ -115,6 +119,8 @@ class ExpectedDrop:
     `sets` is the status that it sets, of the document that `portal_id` names, or the task or end to which it moves that
     instance; one that `refunds` sends the money back. `arrives` is what the portal gets where that is not the dropped
     file itself, or has of it already. `link_of` is the job that becomes a magic link. It is dropped once it is `ready`.
+    One that is `generated` is made while it is read, in place of `content`. It goes out `encrypted`, and whoever sends
+    it is killed as often as `interruptions` says.
     """
 
     key: str
@@ -135,6 +141,9 @@ class ExpectedDrop:
     arrives: ExpectedFile | None = None
     link_of: str | None = None
     ready: Callable[[], bool] = field(default=lambda: True, compare=False)
+    generated: Noise | None = None
+    encrypted: bool = False
+    interruptions: int = 0
 
     @property
     def label(self) -> str:
@@ -144,6 +153,8 @@ class ExpectedDrop:
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """Of the content."""
+        if self.generated is not None:
+            return Fingerprint(self.generated.size, self.generated.sha256)
         return Fingerprint.of(self.content)
 
     @property
@@ -598,7 +609,7 @@ DRAFT_FILE, DRAFT_CONTENT = "Sammelbuchung.xml", b"<buchungen><summe>4711,00</su
 
 
 def _drops(portals: Portals) -> Iterator[ExpectedDrop]:
-    """35 drops into the outbox, spread over the first seconds."""
+    """36 drops into the outbox, the large one first, the others spread over the first seconds."""
     dice = random.Random(SEED)
     to_docxworld = (
         *_delivered(portals, dice),
@@ -607,6 +618,7 @@ def _drops(portals: Portals) -> Iterator[ExpectedDrop]:
         *_refused_by_portal(portals),
         *_refused_by_us(),
     )
+    yield large(portals)
     to_others = (*_results(portals), *_decisions(portals), *_mementos())
     for number, drop in enumerate((*to_docxworld, *to_others)):
         yield replace(drop, from_seconds=FIRST_DROP_SECONDS + number * DROP_EACH_SECONDS)
@@ -629,6 +641,20 @@ def _delivered(portals: Portals, dice: random.Random) -> Iterator[ExpectedDrop]:
     yield to_target(KLINIKUM, "BRIEF", "Satzung.pdf", brief, "first version", content=b"Entwurf", newest=False)
     yield to_target(DRUCKSTRASSE, "MASSE", "Lohnzettel.pdf", masse)
     yield to_target(KLINIKUM, "BRIEF", "Satzung.pdf", brief, "second version", content=b"Endfassung")
+
+
+def large(portals: Portals, size: int = LARGE_BYTES) -> ExpectedDrop:
+    """A file of 300 MB that nobody holds in memory, encrypted, in chunks, and interrupted."""
+    target = portals.targets["AKTEN"].id
+    return ExpectedDrop(
+        f"docxworld/{ARCHIV}/AKTEN/{LARGE_NAME}",
+        b"",
+        story="300 MB encrypted, its sender killed twice",
+        target=target,
+        generated=Noise(SEED, size),
+        encrypted=True,
+        interruptions=INTERRUPTIONS,
+    )
 
 
 def approved_and_cancelled(portals: Portals) -> Iterator[ExpectedDrop]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sandbox.demo.large import NoiseFile, Transfer
 from sandbox.demo.observation import (
     InboxReader,
     Observation,
@@ -72,10 +73,12 @@ class DemoStack:
         portals: Portals,
         fire_schedules: Callable[[], object],
         tick_at_most_seconds: float = TICK_AT_MOST_SECONDS,
+        transfers: Callable[[], Mapping[str, Transfer]] = dict,
     ) -> None:
         self._clients = clients
         self._fire_schedules = fire_schedules
         self._tick_at_most_seconds = tick_at_most_seconds
+        self._transfers = transfers
         self._fired_at = 0.0
         self._outputs = outputs
         self._portals = portals
@@ -100,7 +103,7 @@ class DemoStack:
         answer = self._clients.s3.put_object(
             Bucket=self._outputs.outbox_bucket,
             Key=expected.key,
-            Body=expected.content,
+            Body=expected.content if expected.generated is None else NoiseFile(expected.generated),
             Metadata=dict(expected.metadata),
         )
         return replace(expected, version_id=answer["VersionId"])
@@ -137,6 +140,7 @@ class DemoStack:
             events=tuple(self._events),
             dead_letters=self._count(self._outputs.dead_letter_queue_url),
             left_in_queues=self.left_in_queues() if anew else {},
+            transfers=self._transfers(),
         )
 
     def left_in_queues(self) -> dict[str, int]:

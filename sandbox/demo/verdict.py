@@ -12,6 +12,7 @@ from sandbox.demo.scenario import End, ExpectedDocument, ExpectedDrop, Scenario
 
 DOCUMENT = "document.json"
 QUARANTINE, RECEIPTS = "quarantine", "receipts"
+REPORTS = "reports/"  # what reconciliations have found, which nobody has to expect
 NAME_BYTES = 200
 EXPIRY_TOLERANCE = timedelta(seconds=60)
 RECEIPT_STATUS = {End.DELIVERED: "DELIVERED", End.FAILED: "FAILED"}
@@ -186,6 +187,7 @@ def judge_drop(expected: ExpectedDrop, seen: Observation) -> Finding:
     """Say which end a drop reached, and everything about it that is not as it should be."""
     problems = (
         *_sent(expected, seen),
+        *_interrupted(expected, seen),
         *_status_set(expected, seen),
         *_linked(expected, seen),
         *_told_of_end(expected, seen),
@@ -199,7 +201,7 @@ def _drop_end(expected: ExpectedDrop, seen: Observation) -> str:
     for end, status in RECEIPT_STATUS.items():
         if status in statuses:
             return end
-    return ON_ITS_WAY if statuses or _receipt_of(expected, seen) else NOTHING
+    return ON_ITS_WAY if statuses or receipt_of(expected, seen) else NOTHING
 
 
 def _sent(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
@@ -210,6 +212,16 @@ def _sent(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
         yield f"the portal has it {len(own)} times, not {wanted}"
     if any((each.target, each.file_name) != (expected.target, expected.arriving.portal_name) for each in own):
         yield "it arrived at another target or under another name"
+
+
+def _interrupted(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
+    """Whoever sent it was killed as often as it should be; what arrived was encrypted, where it should be."""
+    transfer = seen.transfers.get(expected.label)
+    times = 0 if transfer is None else len(transfer.interruptions)
+    if times != expected.interruptions:
+        yield f"its sender was killed {times} times, not {expected.interruptions}"
+    if expected.encrypted and not all(each.encrypted for each in _uploads_of(expected, seen)):
+        yield "it went out in clear"
 
 
 def _status_set(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
@@ -232,7 +244,7 @@ def _linked(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
     if len(links) != 1:
         yield f"the portal gave {len(links)} links, not one"
         return
-    yield from _result_says(links[0], (_receipt_of(expected, seen) or {}).get("result"))
+    yield from _result_says(links[0], (receipt_of(expected, seen) or {}).get("result"))
     if any(links[0].token in each.text for each in seen.events):
         yield "an event tells the link, which is a secret"
 
@@ -271,7 +283,7 @@ def _statuses(expected: ExpectedDrop, seen: Observation) -> set[str]:
 
 def _receipt(expected: ExpectedDrop, seen: Observation) -> Iterator[str]:
     """The receipt of the key speaks of its newest version and says how it ended, and why where it failed."""
-    receipt = _receipt_of(expected, seen)
+    receipt = receipt_of(expected, seen)
     if receipt is None:
         yield "the receipt is missing"
     elif expected.newest:
@@ -292,7 +304,8 @@ def _receipt_says(expected: ExpectedDrop, receipt: Mapping[str, object], seen: O
         yield "the receipt names another upload"
 
 
-def _receipt_of(expected: ExpectedDrop, seen: Observation) -> Mapping[str, object] | None:
+def receipt_of(expected: ExpectedDrop, seen: Observation) -> Mapping[str, object] | None:
+    """The receipt of a drop's key, None while there is none."""
     found = seen.inbox.get(_receipt_key(expected))
     return None if found is None else found.text
 
@@ -322,7 +335,7 @@ def _unexpected_keys(scenario: Scenario, seen: Observation) -> set[str]:
     items = {each.prefix for each in scenario.documents}
     expected = tuple(f"{root}{prefix}/" for prefix in items for root in ("", f"{QUARANTINE}/"))
     receipts = {_receipt_key(each) for each in scenario.drops}
-    return {key for key in seen.inbox if key not in receipts and not key.startswith(expected)}
+    return {key for key in seen.inbox if key not in receipts and not key.startswith((*expected, REPORTS))}
 
 
 def _unexpected_uploads(drops: Sequence[ExpectedDrop], seen: Observation) -> Iterator[str]:

@@ -23,10 +23,11 @@ from sandbox.portals.docxworld import Account, Download, Script, SimulatedDocxwo
 from sandbox.portals.duba import SimulatedDuba
 from sandbox.portals.server import CONTROL_PREFIX, SimulatedPortal, serve
 
-KLINIKUM, DRUCKSTRASSE, STADT, ETAT = "klinikum", "druckstrasse", "stadt", "etat"
+KLINIKUM, DRUCKSTRASSE, ARCHIV, STADT, ETAT = "klinikum", "druckstrasse", "archiv", "stadt", "etat"
 DUBA_LOGIN = ("amtsbote", "ein-Passwort-fuer-DUBA")
 USER_LOGIN = ("amtsbote@klinikum.example", "ein-Passwort-fuer-docxworld")
 CLIENT_LOGIN = ("druckstrasse-client", "ein-Geheimnis-fuer-docxworld")
+ARCHIVE_LOGIN = ("archiv@klinikum.example", "noch-ein-Passwort-fuer-docxworld")
 TENANT_ID, TENANT_KEY = 17, "ein-Schluessel-fuer-die-Stadt"
 ALTINN_CLIENT, ALTINN_KEY = "amtsbote-etat", "etat-1"
 ROLES = frozenset({"ROLE_CUSTOMER_UPLOADER", "ROLE_CUSTOMER_DOWNLOADER_RESULTS", "ROLE_CUSTOMER_DOWNLOADER_REPORTS"})
@@ -76,6 +77,7 @@ TARGETS = (
     TargetKind(KLINIKUM, "Wartet auf Entscheidung", "ENTSCHEID", HELD),
     TargetKind(KLINIKUM, "Wartet auf Rückruf", "RUECKRUF", HELD),
     TargetKind(DRUCKSTRASSE, "Massendruck", "MASSE"),
+    TargetKind(ARCHIV, "Langzeitarchiv", "AKTEN"),
 )
 
 
@@ -234,6 +236,7 @@ def how_to_add(addresses: Mapping[str, Mapping[str, str]]) -> str:
             f'  curl -d \'{{"task": "{HANDED_IN}"}}\' {altinn}{CONTROL_PREFIX}/instances',
             f"For the outbox: docxworld/{KLINIKUM}/<{'|'.join(_abbreviations(KLINIKUM))}>/<file name>,",
             f"                docxworld/{DRUCKSTRASSE}/<{'|'.join(_abbreviations(DRUCKSTRASSE))}>/<file name>,",
+            f"                docxworld/{ARCHIV}/<{'|'.join(_abbreviations(ARCHIV))}>/<file name> (encrypted),",
             f"                docxworld/{KLINIKUM}/ENTSCHEID/<file name>.cancel.json,",
             f"                docxworld/{KLINIKUM}/approvals/<task id>/decision.json,",
             f"                docxworld/{DRUCKSTRASSE}/drafts/<target>/<file name>, with the metadata download-type,",
@@ -254,10 +257,13 @@ def secrets(portals: Portals) -> dict[str, dict[str, Any]]:
     """The body of each connection's secret by its name (contract, section 1)."""
     return {
         f"amtsbote/duba/{KLINIKUM}": duba_secret(portals.duba),
-        f"amtsbote/docxworld/{KLINIKUM}": _docxworld_secret(portals.docxworld, KLINIKUM, _user_auth(portals.docxworld)),
+        f"amtsbote/docxworld/{KLINIKUM}": _docxworld_secret(
+            portals.docxworld, KLINIKUM, _user_auth(portals.docxworld, USER_LOGIN)
+        ),
         f"amtsbote/docxworld/{DRUCKSTRASSE}": _docxworld_secret(
             portals.docxworld, DRUCKSTRASSE, _client_auth(portals.docxworld)
         ),
+        f"amtsbote/docxworld/{ARCHIV}": _archive_secret(portals.docxworld),
         f"amtsbote/digitale-gemeinde/{STADT}": municipality_secret(portals.digitale_gemeinde),
         f"amtsbote/altinn/{ETAT}": altinn_secret(portals.altinn, portals.altinn_login),
     }
@@ -317,13 +323,19 @@ def _docxworld_secret(docxworld: SimulatedDocxworld, connection: str, auth: Mapp
     }
 
 
-def _user_auth(docxworld: SimulatedDocxworld) -> dict[str, Any]:
+def _archive_secret(docxworld: SimulatedDocxworld) -> dict[str, Any]:
+    """A connection that only sends, and encrypts what it sends."""
+    uploader = {"role": "ROLE_CUSTOMER_UPLOADER", "encryption": "docxworld"}
+    return {"baseUrl": docxworld.base_url, "auth": _user_auth(docxworld, ARCHIVE_LOGIN), "uploader": uploader}
+
+
+def _user_auth(docxworld: SimulatedDocxworld, login: tuple[str, str]) -> dict[str, Any]:
     return {
         "kind": "user-password",
         "cognitoUrl": docxworld.cognito_url,
         "clientId": docxworld.app_client_id,
-        "username": USER_LOGIN[0],
-        "password": USER_LOGIN[1],
+        "username": login[0],
+        "password": login[1],
     }
 
 
@@ -350,7 +362,7 @@ def _add_target(docxworld: SimulatedDocxworld, kind: TargetKind) -> Target:
     return docxworld.add_target(kind.name, kind.abbreviation, script=kind.script, approval_needed=needed)
 
 
-def _add_accounts(docxworld: SimulatedDocxworld, targets: Mapping[str, Target]) -> tuple[Account, Account]:
+def _add_accounts(docxworld: SimulatedDocxworld, targets: Mapping[str, Target]) -> tuple[Account, ...]:
     """Each connection has an account of its own that sees its own targets only."""
 
     def own(connection: str) -> set[str]:
@@ -359,6 +371,7 @@ def _add_accounts(docxworld: SimulatedDocxworld, targets: Mapping[str, Target]) 
     return (
         docxworld.add_user(*USER_LOGIN, roles={*ROLES, APPROVER}, targets=own(KLINIKUM)),
         docxworld.add_technical_access(*CLIENT_LOGIN, roles=set(ROLES), targets=own(DRUCKSTRASSE)),
+        docxworld.add_user(*ARCHIVE_LOGIN, roles={"ROLE_CUSTOMER_UPLOADER"}, targets=own(ARCHIV)),
     )
 
 

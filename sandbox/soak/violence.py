@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import threading
 import time
@@ -18,11 +17,9 @@ from typing import TypeVar
 from sandbox.embedded import EmbeddedAws, EmbeddedAwsError
 from sandbox.portals.faults import Fault, Kind
 from sandbox.portals.server import RunningPortal, SimulatedPortal, serve
+from sandbox.workers import Worker, workers_of
 
 Started = TypeVar("Started")
-PROCESSES = Path("/proc")
-FUNCTION = re.compile(rb"AWS_LAMBDA_FUNCTION_NAME=[^\0]*?(\w+)Function")
-UNKNOWN_WORKER = "worker"
 GLANCE_SECONDS = 0.05
 PORT_TRIES = 25
 PORT_PAUSE_SECONDS = 0.2
@@ -95,33 +92,6 @@ def _fault(dice: random.Random) -> Fault:
 
 
 # --- the embedded AWS and its workers --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Worker:
-    """A process in which a function runs, and the processor time that it has used, in ticks."""
-
-    process_id: int
-    function: str
-    ticks: int
-
-
-def workers_of(server: int) -> list[Worker]:
-    """The children of the embedded AWS with this process id. It needs /proc, which only Linux has."""
-    found = (_worker(int(entry.name), server) for entry in PROCESSES.iterdir() if entry.name.isdecimal())
-    return [each for each in found if each is not None]
-
-
-def _worker(process_id: int, server: int) -> Worker | None:
-    try:
-        fields = (PROCESSES / str(process_id) / "stat").read_text().rpartition(")")[2].split()
-        if int(fields[1]) != server or fields[0] == "Z":
-            return None
-        named = FUNCTION.search((PROCESSES / str(process_id) / "environ").read_bytes())
-    except OSError:  # it has ended meanwhile
-        return None
-    name = named.group(1).decode() if named else UNKNOWN_WORKER
-    return Worker(process_id, name, int(fields[11]) + int(fields[12]))
 
 
 class Mains:

@@ -8,7 +8,7 @@ from tests.flows.alarms import Line, MetricLines, alarm, is_raised
 from tests.flows.conftest import ObservedDocxworld
 from tests.flows.mortality import MortalWorld
 from tests.flows.test_connections import secret_of
-from tests.flows.world import World
+from tests.flows.world import INBOX, World
 
 FIVE_MINUTES = {"minutes": 5}
 
@@ -183,3 +183,19 @@ def test_a_drop_for_a_connection_that_does_not_exist_makes_no_dimension(
     failed = [line for line in lines.period() if "DeliveryFailed" in line]
     assert sorted(line.get("connection", "") for line in failed) == ["", "klinikum"]
     assert "mueller" not in str(failed)
+
+
+# --- what differs ---
+
+
+def test_a_difference_is_told_with_the_comparison_that_finds_it_and_no_longer(
+    duba: SimulatedDuba, duba_world: World, lines: MetricLines
+) -> None:
+    id = duba.add_message()
+    duba_world.settle()
+    duba_world.settle("reconcile", rounds=1)
+    assert not is_raised(alarm("DubaDifferencesAlarm"), lines.period())
+    duba_world.client("s3").delete_object(Bucket=INBOX, Key=f"duba/klinikum/{id}/document.json")
+    duba_world.later("reconcile", days=1)
+    assert is_raised(alarm("DubaDifferencesAlarm"), lines.period())
+    assert not is_raised(alarm("DubaDifferencesAlarm"), *turns(duba_world, lines, 1))

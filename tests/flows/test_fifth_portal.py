@@ -278,7 +278,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def portals_of(template_file: Path) -> set[str]:
     """Return the portals that have functions."""
-    return set(re.findall(r"AMTSBOTE_PORTAL: (\S+)", template_file.read_text(encoding="utf-8"))) - {"unrouted"}
+    return set(re.findall(r"AMTSBOTE_PORTAL: (\S+)", template_file.read_text(encoding="utf-8"))) - {"unrouted", "all"}
 
 
 def with_name_in_lists(source: str) -> str:
@@ -306,10 +306,11 @@ def commands(checkout: Path) -> dict[str, list[str]]:
 def started(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a command in a checkout, and end it with the context."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "AWS_"))}
+    path = os.pathsep.join(map(str, (folder, folder / "layers" / "amtsbote")))
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env=inherited | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=inherited | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -21,15 +21,13 @@ from tests.flows.conftest import ObservedDocxworld
 from tests.flows.mortality import MortalWorld
 from tests.flows.queue_service import QueueService
 from tests.flows.world import BUS, INBOX, LEDGER, OUTBOX, Crash, World
-from tests.unit.operations.support import SHELVES_INDEX
 
 KLINIKUM = Account("duba", "klinikum")
 LOGIN = {"username": "amtsbote", "password": "geheim"}
 
 
 def office_of(world: World) -> Office:
-    """Return the operator's view of a world's stack, whose table gets the index that operators use."""
-    world.client("dynamodb").update_table(TableName=LEDGER, **SHELVES_INDEX)
+    """Return the operator's view of a world's stack."""
     queues = {"deliver": "own"}
     stack = Stack(INBOX, OUTBOX, LEDGER, BUS, "dead", lambda verb, _: queues.get(verb, verb))
     clients = {"sqs": CountedQueues(world.sqs)}

@@ -332,7 +332,7 @@ def _spelled(params: dict[str, Any]) -> str:
 
 
 def _ledger_schema() -> dict[str, Any]:
-    names = ("pk", "sk", "dueQueue", "dueAt")
+    names = ("pk", "sk", "dueQueue", "dueAt", "shelf", "shelvedAt")
     return {
         "AttributeDefinitions": [{"AttributeName": name, "AttributeType": "S"} for name in names],
         "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
@@ -345,6 +345,14 @@ def _ledger_schema() -> dict[str, Any]:
                     {"AttributeName": "dueAt", "KeyType": "RANGE"},
                 ],
                 "Projection": {"ProjectionType": "ALL"},
-            }
+            },
+            {
+                "IndexName": "shelves",
+                "KeySchema": [
+                    {"AttributeName": "shelf", "KeyType": "HASH"},
+                    {"AttributeName": "shelvedAt", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            },
         ],
     }

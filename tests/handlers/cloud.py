@@ -24,7 +24,7 @@ class Cloud:
 
     def __init__(self, aws: EmbeddedAws) -> None:
         self.aws = aws
-        self.stack: Stack = stack(AllowLoopbackPortals="true")
+        self.stack: Stack = stack(AllowLoopbackPortals="true", RoutingRules="[ ]")
         self._names: dict[str, str] = {}
         self._functions: dict[str, HostedFunction] = {}
         self._all_functions: list[HostedFunction] = []

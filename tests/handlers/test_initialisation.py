@@ -79,6 +79,21 @@ def test_a_missing_variable_fails_the_initialisation_and_is_named(cloud: Cloud, 
     assert variable.removeprefix("AMTSBOTE_").lower() in result.payload["errorMessage"]
 
 
+def test_wrong_rules_of_retention_fail_the_initialisation_with_a_sentence(cloud: Cloud) -> None:
+    with cloud.new_function("retain", "all", AMTSBOTE_RETENTION_RULES='{"duba": {"QUARANTINED": 30}}') as function:
+        result = function.invoke(sample("retain"))
+    assert (result.failed, result.error_type) == (True, "ValidationError")
+    assert "a person decides about it" in result.payload["errorMessage"]
+
+
+def test_who_erases_imports_no_portal_and_makes_no_client_that_reads_secrets(cloud: Cloud) -> None:
+    modules = printed(cloud, "retain", "all", LOOK_AT_IMPORTS)
+    assert not [name for name in modules if name.startswith(("amtsbote.portals.duba", "amtsbote.portals.altinn"))]
+    before, answer, after = printed(cloud, "retain", "all", LOOK_AT_CLIENTS, json.dumps(sample("retain")))
+    assert (before, answer) == ([], {"batchItemFailures": []})
+    assert set(after) <= {"dynamodb", "sqs"}, "and S3 only when something is deleted"
+
+
 def test_a_missing_layer_fails_the_initialisation_as_an_import(cloud: Cloud) -> None:
     function = cloud.new_function("poll", "duba")
     function.python_path = ""

@@ -31,7 +31,7 @@ def invoked(cloud: Cloud, verb: str, connection: str) -> Result:
 
 
 def in_trouble(cloud: Cloud, duba: SimulatedDuba, connection: str) -> list[Result]:
-    """Let one good message, one that nobody can read, a crash, and a refused login happen to a connection."""
+    """Let a good message get lost here, one be unreadable, one crash, and a login be refused to a connection."""
     duba.add_message(1)
     duba.add_message(2, content=b"kein ZIP")
     duba.add_message(3)
@@ -39,8 +39,10 @@ def in_trouble(cloud: Cloud, duba: SimulatedDuba, connection: str) -> list[Resul
     cloud.change_row("duba", connection, "3", state="NONSENSE")
     results.append(fetched(cloud, (connection, 1), (connection, 2), (connection, 3)))
     results.append(invoked(cloud, "acknowledge", connection))
-    duba.change_password("neu")
     cloud.change_row("duba", connection, "3", state="DISCOVERED")
+    cloud.client("s3").delete_object(Bucket=cloud.name("InboxBucket"), Key=f"duba/{connection}/1/document.json")
+    results.append(cloud.function("poll", "duba").invoke(sample("poll", connection=connection, task="reconcile")))
+    duba.change_password("neu")
     return [*results, invoked(cloud, "poll", connection)]
 
 

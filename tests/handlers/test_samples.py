@@ -1,6 +1,7 @@
 """Each handler, as AWS's runtime client runs it, with the sample events and the environment of the template."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -114,6 +115,57 @@ def test_the_sample_of_a_drop_for_no_portal_gets_its_receipt(cloud: Cloud) -> No
     assert [line["code"] for line in result.lines if line["level"] == "ERROR"] == ["KEY_FITS_NO_RULE"]
     receipt = cloud.inbox("receipts/klinikum/brief.pdf.json")
     assert (receipt["status"], receipt["error"]["code"]) == ("FAILED", "KEY_FITS_NO_RULE")
+
+
+def test_the_sample_of_the_erasures_is_answered_and_deletes_nothing_without_a_rule(
+    cloud: Cloud, duba: SimulatedDuba, connection: str
+) -> None:
+    duba.add_message(7)
+    answered(cloud, "poll", "duba", sample("poll", connection=connection))
+    answered(cloud, "retain", "all", sample("retain"))
+    assert cloud.row("duba", connection, "7")["state"] == "DISCOVERED"
+
+
+def test_the_sample_of_the_erasures_deletes_what_is_old_enough(
+    cloud: Cloud, duba: SimulatedDuba, connection: str
+) -> None:
+    for id_ in (214, 215):
+        duba.add_message(id_)
+    for verb in ("poll", "fetch", "acknowledge"):
+        answered(cloud, verb, "duba", sample(verb, connection=connection))
+    grow_old(cloud, connection, "214")
+    rules = json.dumps({"duba": {"ACKNOWLEDGED": 30}})
+    with cloud.new_function("retain", "all", AMTSBOTE_RETENTION_RULES=rules) as function:
+        result = function.invoke(sample("retain"))
+    assert result.failures == []
+    assert [line for line in result.lines if line["level"] != "INFO"] == []
+    assert cloud.row("duba", connection, "214")["state"] == "ERASED"
+    assert cloud.row("duba", connection, "215")["state"] == "ACKNOWLEDGED"
+    assert {key.split("/")[2] for key in cloud.inbox_keys(f"duba/{connection}/")} == {"215"}
+
+
+def test_the_sample_of_a_document_that_arrived_is_copied_as_the_rules_say(cloud: Cloud) -> None:
+    prefix, s3 = "digitale-gemeinde/stadt/4711", cloud.client("s3")
+    file = {"key": f"{prefix}/a.pdf", "name": "a.pdf", "size": len(LETTER), "contentType": "application/pdf"}
+    document = {"portal": "digitale-gemeinde", "connection": "stadt", "id": "4711", "files": [file], "metadata": {}}
+    for key, body in ((file["key"], LETTER), (f"{prefix}/document.json", json.dumps(document))):
+        s3.put_object(Bucket=cloud.name("InboxBucket"), Key=key, Body=body)
+    rule = {"name": "a", "from": {"portal": "digitale-gemeinde"}, "to": "docxworld/druck/BRIEF/{id}-{name}"}
+    with cloud.new_function("route", "all", AMTSBOTE_ROUTING_RULES=json.dumps([rule])) as function:
+        result = function.invoke(sample("route"))
+    assert result.failures == []
+    copy = s3.get_object(Bucket=cloud.name("OutboxBucket"), Key="docxworld/druck/BRIEF/4711-a.pdf")
+    assert copy["Body"].read() == LETTER
+    assert copy["Metadata"]["amtsbote-origin"] == prefix
+
+
+def grow_old(cloud: Cloud, connection: str, id_: str) -> None:
+    """Let a document have come and gone its way four years ago."""
+    table, dynamodb = cloud.name("LedgerTable"), cloud.client("dynamodb")
+    key = {"pk": {"S": f"ITEM#duba#{connection}#{id_}"}, "sk": {"S": "STATE"}}
+    row = dynamodb.get_item(TableName=table, Key=key)["Item"]
+    year = str(datetime.now(UTC).year)
+    dynamodb.put_item(TableName=table, Item=json.loads(json.dumps(row).replace(f'"{year}-', f'"{int(year) - 4}-')))
 
 
 @pytest.mark.parametrize("function", stack().all_functions(), ids=lambda function: function.name)

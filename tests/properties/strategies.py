@@ -32,7 +32,11 @@ from amtsbote.lifecycle import (
     AcknowledgeDeferred,
     AcknowledgeWanted,
     Committed,
+    ContentLost,
+    Contents,
     Deferred,
+    Erased,
+    ErasureBegun,
     FoundGone,
     FoundUnreadable,
     Hydrated,
@@ -56,7 +60,7 @@ Event = TypeVar("Event")
 
 START = datetime(2026, 2, 19, 14, 30, tzinfo=UTC)
 MOST_TURNS = 16
-EXAMPLES_FOR_ALL_OF_A_GRAPH = 300
+EXAMPLES_FOR_ALL_OF_A_GRAPH = 600
 
 # --- moments ---
 
@@ -127,23 +131,44 @@ def aimed(event: Event, row: ItemRow | DropRow, now: datetime, lag: int = 0) -> 
     return cast(Event, replace(changeable, **changes))
 
 
+# --- erasures ---
+
+STATES_OF_RULES = st.sampled_from(["STORED", "ACKNOWLEDGED", "UNAVAILABLE", "DELIVERED", "FAILED", "QUARANTINED"])
+ERASURES = st.builds(ErasureBegun, STATES_OF_RULES, MOMENTS)
+ENDS_OF_ERASURES = st.builds(Erased, st.none() | MOMENTS)
+
+
+def erasures_of(state: str) -> SearchStrategy[ErasureBegun]:
+    """Draw erasures that are likely to be possible in that state."""
+    return st.builds(ErasureBegun, st.just(state), st.just(START + timedelta(days=365)))
+
+
 # --- inbound items ---
 
 RECORDS = st.sampled_from(['{"id": 1}', '{"id": 1, "more": true}'])
+CONTENTS = st.builds(
+    Contents,
+    st.sampled_from([(), ("a.pdf",), ("message-214.zip", "a.pdf", "b.pdf")]),
+    st.none() | st.integers(0, 10**12),
+    st.none() | st.just("ab" * 32),
+)
 ITEM_EVENTS: SearchStrategy[ItemEvent] = st.one_of(
     st.builds(LeaseTaken, MOMENTS),
     st.builds(Hydrated, RECORDS),
     st.builds(Requeued),
     st.builds(Reopened, RECORDS),
-    st.builds(Committed, FENCED, st.sampled_from(AcknowledgePolicy)),
+    st.builds(Committed, FENCED, st.sampled_from(AcknowledgePolicy), CONTENTS),
     st.builds(Deferred, FENCED, MOMENTS, REASONS),
     st.builds(FoundUnreadable, FENCED, REASONS),
     st.builds(FoundGone, REASONS, st.none() | FENCED),
-    st.builds(AcknowledgeWanted),
+    st.builds(AcknowledgeWanted, st.booleans()),
     st.builds(Acknowledged, REASONS),
     st.builds(AcknowledgeDeferred, MOMENTS, REASONS),
     st.builds(RetryWanted),
-    st.builds(Released, st.sampled_from(AcknowledgePolicy)),
+    st.builds(Released, st.sampled_from(AcknowledgePolicy), CONTENTS),
+    st.builds(ContentLost),
+    ERASURES,
+    ENDS_OF_ERASURES,
 )
 FINDINGS = st.builds(
     Finding,
@@ -160,7 +185,7 @@ ItemTurn = Turn[ItemRow, ItemEvent]
 
 
 ENDS_OF_A_FETCH: SearchStrategy[ItemEvent] = st.one_of(
-    st.builds(Committed, FENCED, st.sampled_from(AcknowledgePolicy)),
+    st.builds(Committed, FENCED, st.sampled_from(AcknowledgePolicy), CONTENTS),
     st.builds(Deferred, FENCED, MOMENTS, REASONS),
     st.builds(FoundGone, REASONS, FENCED),
     st.builds(FoundUnreadable, FENCED, REASONS),
@@ -171,9 +196,16 @@ ANSWERS_TO_AN_ACKNOWLEDGEMENT: SearchStrategy[ItemEvent] = st.one_of(
 LIKELY_FOR_ITEMS: Mapping[str, SearchStrategy[ItemEvent]] = {
     State.DISCOVERED: st.builds(LeaseTaken, MOMENTS),
     State.FETCHING: ENDS_OF_A_FETCH,
-    State.STORED: ANSWERS_TO_AN_ACKNOWLEDGEMENT,
-    State.UNAVAILABLE: st.one_of(st.builds(Reopened, RECORDS), st.builds(RetryWanted)),
-    State.QUARANTINED: st.one_of(st.builds(RetryWanted), st.builds(Released, st.sampled_from(AcknowledgePolicy))),
+    State.STORED: st.one_of(
+        erasures_of(State.STORED), ANSWERS_TO_AN_ACKNOWLEDGEMENT, erasures_of(State.STORED), st.builds(ContentLost)
+    ),
+    State.ACKNOWLEDGED: erasures_of(State.ACKNOWLEDGED),
+    State.UNAVAILABLE: st.one_of(st.builds(Reopened, RECORDS), st.builds(RetryWanted), erasures_of(State.UNAVAILABLE)),
+    State.ERASING: ENDS_OF_ERASURES,
+    State.ERASED: st.one_of(st.builds(Reopened, RECORDS), ENDS_OF_ERASURES),
+    State.QUARANTINED: st.one_of(
+        st.builds(RetryWanted), st.builds(Released, st.sampled_from(AcknowledgePolicy), CONTENTS)
+    ),
 }
 ITEM_LIVES: SearchStrategy[list[ItemTurn]] = lives(FIRST_ITEMS, ITEM_EVENTS, LIKELY_FOR_ITEMS, advance)
 
@@ -204,13 +236,15 @@ DROP_EVENTS: SearchStrategy[DropEvent] = st.one_of(
     st.builds(SendLease, MOMENTS),
     st.builds(Noted, FENCED, JOURNALS),
     st.builds(Paused, FENCED, st.none() | REASONS),
-    st.builds(Reported, DELIVERIES, FENCED),
+    st.builds(Reported, DELIVERIES, FENCED, st.none() | st.integers(0, 10**12)),
     st.builds(Reported, DELIVERIES, st.none()),
     st.builds(Told),
     st.builds(Forgotten),
     st.builds(TrackLater, MOMENTS),
     st.builds(Failed, FAILURES, st.none() | FENCED),
     st.builds(ResendWanted),
+    ERASURES,
+    ENDS_OF_ERASURES,
 )
 FIRST_DROPS: SearchStrategy[DropRow] = st.sampled_from([("docxworld", "klinikum"), ("docxworld", "k"), ("", "")]).map(
     lambda address: received("outbox", "docxworld/klinikum/ziel/brief.pdf", "v1", "0001", address, START)
@@ -224,8 +258,9 @@ LIKELY_FOR_DROPS: Mapping[str, SearchStrategy[DropEvent]] = {
         st.builds(Reported, DELIVERIES, FENCED), st.builds(Paused, FENCED, REASONS), st.builds(Noted, FENCED, JOURNALS)
     ),
     DropState.SENT: st.builds(Reported, DELIVERIES, st.none()),
-    DropState.DELIVERED: st.sampled_from([Told(), Forgotten()]),
-    DropState.FAILED: st.sampled_from([Told(), ResendWanted()]),
+    DropState.DELIVERED: st.one_of(st.sampled_from([Told(), Forgotten()]), erasures_of(DropState.DELIVERED)),
+    DropState.FAILED: st.one_of(st.sampled_from([Told(), ResendWanted()]), erasures_of(DropState.FAILED)),
+    DropState.ERASING: ENDS_OF_ERASURES,
 }
 DROP_LIVES: SearchStrategy[list[DropTurn]] = lives(FIRST_DROPS, DROP_EVENTS, LIKELY_FOR_DROPS, advance_drop)
 DROPS: SearchStrategy[DropRow] = st.one_of(FIRST_DROPS, DROP_LIVES.filter(bool).map(lambda life: life[-1].after))

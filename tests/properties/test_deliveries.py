@@ -30,7 +30,7 @@ from amtsbote.deliveries import (
     may_send,
 )
 from amtsbote.errors import LeaseLost
-from amtsbote.lifecycle import HISTORY_AT_MOST, Due, ImpossibleTransition, Past, Work
+from amtsbote.lifecycle import HISTORY_AT_MOST, Due, Erased, ErasureBegun, ImpossibleTransition, Past, Work
 from amtsbote.portals.protocols import Delivery, Outcome
 from tests.properties.strategies import (
     DELIVERIES,
@@ -51,8 +51,10 @@ GRAPH = {
     DropState.RECEIVED: {DropState.SENDING, DropState.FAILED},
     DropState.SENDING: {DropState.SENDING, DropState.SENT, *ENDED},
     DropState.SENT: {DropState.SENT, *ENDED},
-    DropState.DELIVERED: {DropState.DELIVERED},
-    DropState.FAILED: {DropState.FAILED, DropState.RECEIVED},
+    DropState.DELIVERED: {DropState.DELIVERED, DropState.ERASING},
+    DropState.FAILED: {DropState.FAILED, DropState.RECEIVED, DropState.ERASING},
+    DropState.ERASING: {DropState.ERASED},
+    DropState.ERASED: set(),
 }
 """Which state a change may lead to; a state that leads to itself may change in other respects."""
 
@@ -88,7 +90,7 @@ def test_the_examples_make_every_transition_of_the_graph() -> None:
 @given(DROP_LIVES)
 def test_what_has_ended_only_has_its_receipt_told_and_its_secret_forgotten(life: list[DropTurn]) -> None:
     for turn in changes(life):
-        if turn.before.state in ENDED and not isinstance(turn.event, ResendWanted):
+        if turn.before.state in ENDED and not isinstance(turn.event, ResendWanted | ErasureBegun):
             before, after = turn.before, turn.after
             assert (after.state, after.failure, after.portal_id) == (before.state, before.failure, before.portal_id)
             assert (after.history, after.steps) == (before.history, before.steps)
@@ -115,7 +117,33 @@ def test_a_drop_is_handed_over_once(life: list[DropTurn]) -> None:
 
 @given(DROP_LIVES)
 def test_a_failure_is_named_where_a_drop_has_failed_and_only_there(life: list[DropTurn]) -> None:
-    assert all((turn.after.failure is not None) is (turn.after.state is DropState.FAILED) for turn in life)
+    erasing = DropState.ERASING
+    known = [turn for turn in life if turn.after.state is not erasing]
+    assert all((turn.after.failure is not None) is (turn.after.state is DropState.FAILED) for turn in known)
+
+
+@given(DROP_LIVES)
+def test_only_what_ended_was_told_of_and_keeps_no_secret_is_erased_and_only_after_its_time(
+    life: list[DropTurn],
+) -> None:
+    for turn in changes(life):
+        if turn.after.state is DropState.ERASING:
+            assert isinstance(turn.event, ErasureBegun)
+            assert turn.before.state in ENDED
+            assert (turn.before.state, turn.before.due) == (turn.event.state, None)
+            assert turn.before.history[-1].at <= turn.event.ended_by
+            assert turn.after.due == Due(Work.ERASE, turn.now)
+
+
+@given(DROP_LIVES)
+def test_of_what_is_erased_the_history_stays_and_nothing_that_the_portal_said(life: list[DropTurn]) -> None:
+    for turn in changes(life):
+        if turn.after.state is DropState.ERASED:
+            row = turn.after
+            assert isinstance(turn.event, Erased)
+            assert (row.result, row.failure, row.journal, row.due) == (NOTHING, None, "{}", None)
+            assert row.expires_at == turn.event.keep_until
+            assert (row.history[0], row.portal_id) == (turn.before.history[0], turn.before.portal_id)
 
 
 @given(DROP_LIVES)

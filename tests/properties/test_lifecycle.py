@@ -12,8 +12,16 @@ from amtsbote.errors import LeaseLost
 from amtsbote.lifecycle import (
     BY_HAND,
     HISTORY_AT_MOST,
+    LISTING,
+    REOPEN_AFTER,
+    AcknowledgeDeferred,
+    AcknowledgeWanted,
     Committed,
+    ContentLost,
     Deferred,
+    Due,
+    Erased,
+    ErasureBegun,
     FoundGone,
     FoundUnreadable,
     ImpossibleTransition,
@@ -28,6 +36,7 @@ from amtsbote.lifecycle import (
     State,
     Work,
     advance,
+    has_been_stored,
     lease_is_free,
     may_reopen,
     remembered,
@@ -49,15 +58,17 @@ from tests.properties.strategies import (
 GRAPH = {
     State.DISCOVERED: {State.DISCOVERED, State.FETCHING},
     State.FETCHING: {State.DISCOVERED, State.FETCHING, State.STORED, State.QUARANTINED, State.UNAVAILABLE},
-    State.STORED: {State.STORED, State.ACKNOWLEDGED, State.UNAVAILABLE},
-    State.UNAVAILABLE: {State.DISCOVERED, State.STORED},
-    State.ACKNOWLEDGED: set(),
+    State.STORED: {State.DISCOVERED, State.STORED, State.ACKNOWLEDGED, State.UNAVAILABLE, State.ERASING},
+    State.UNAVAILABLE: {State.DISCOVERED, State.STORED, State.ERASING},
+    State.ACKNOWLEDGED: {State.ERASING},
     State.QUARANTINED: {State.DISCOVERED, State.STORED},
+    State.ERASING: {State.ERASED},
+    State.ERASED: {State.DISCOVERED},
 }
 """Which state a change may lead to; a state that leads to itself may change in other respects."""
 
 EDGES = {(before, after) for before, successors in GRAPH.items() for after in successors}
-FINISHED = {State.ACKNOWLEDGED, State.QUARANTINED, State.UNAVAILABLE}
+FINISHED = {State.ACKNOWLEDGED, State.QUARANTINED, State.UNAVAILABLE, State.ERASED}
 LONGEST_PAUSE = timedelta(hours=1)  # between a fetch that nobody takes up and the next request for it
 
 
@@ -90,7 +101,7 @@ def test_the_examples_make_every_transition_of_the_graph() -> None:
 @given(ITEM_LIVES)
 def test_an_unavailable_item_comes_back_only_when_it_is_listed_again_or_wanted(life: list[ItemTurn]) -> None:
     left = [turn for turn in changes(life) if turn.before.state is State.UNAVAILABLE]
-    assert all(isinstance(turn.event, Reopened | RetryWanted) for turn in left)
+    assert all(isinstance(turn.event, Reopened | RetryWanted | ErasureBegun) for turn in left)
 
 
 @given(ITEM_LIVES)
@@ -104,15 +115,24 @@ def test_what_is_in_quarantine_leaves_it_by_a_persons_decision_alone(life: list[
 def test_a_person_who_wants_what_was_stored_has_it_told_and_never_fetched(life: list[ItemTurn]) -> None:
     for turn in changes(life):
         if isinstance(turn.event, RetryWanted):
-            known = any(past.state == State.STORED for past in turn.before.history)
+            known = has_been_stored(turn.before)
             wanted = (State.STORED, Work.ACKNOWLEDGE) if known else (State.DISCOVERED, Work.FETCH)
             assert turn.after.due is not None
             assert (turn.after.state, turn.after.due.work) == wanted
 
 
+@given(ITEM_LIVES)
+def test_what_is_to_be_fetched_anew_waits_for_the_list_and_is_told_of_by_nobody(life: list[ItemTurn]) -> None:
+    for turn in changes(life):
+        if isinstance(turn.event, ContentLost):
+            assert (turn.before.state, turn.after.state) == (State.STORED, State.DISCOVERED)
+            assert (turn.after.due, turn.after.waiting_for, turn.after.reason) == (None, LISTING, BY_HAND)
+            assert not has_been_stored(turn.after)
+
+
 def as_poll_does(row: ItemRow, event: ItemEvent, now: datetime) -> ItemRow:
     """Reopen only what may be reopened, without a person's decision."""
-    theirs = isinstance(event, RetryWanted | Released)
+    theirs = isinstance(event, RetryWanted | Released | ContentLost)
     return row if theirs or (isinstance(event, Reopened) and not may_reopen(row, now)) else advance(row, event, now)
 
 
@@ -120,6 +140,63 @@ def as_poll_does(row: ItemRow, event: ItemEvent, now: datetime) -> ItemRow:
 def test_an_item_is_stored_once_where_only_what_may_be_reopened_is(life: list[ItemTurn]) -> None:
     stored = [turn for turn in changes(life) if turn.after.state is State.STORED is not turn.before.state]
     assert len(stored) <= 1
+
+
+# --- erasures ---
+
+
+@given(ITEM_LIVES)
+def test_only_what_nobody_waits_for_is_erased_and_only_after_its_time(life: list[ItemTurn]) -> None:
+    for turn in changes(life):
+        if turn.after.state is State.ERASING:
+            assert isinstance(turn.event, ErasureBegun)
+            assert turn.before.state == turn.event.state != State.QUARANTINED
+            assert (turn.before.due, turn.before.lease_until) == (None, None)
+            assert turn.before.history[-1].at <= turn.event.ended_by
+            assert turn.after.due == Due(Work.ERASE, turn.now)
+
+
+@given(ITEM_LIVES)
+def test_a_stored_item_is_erased_unacknowledged_only_where_nobody_means_to_tell(life: list[ItemTurn]) -> None:
+    """By whoever stored it last: a person's wish to tell, or a poll's, is a due acknowledgement."""
+    meant = False
+    for turn in changes(life):
+        if isinstance(turn.event, Committed | Released):
+            meant = turn.event.policy is not AcknowledgePolicy.NEVER
+        elif isinstance(turn.event, AcknowledgeWanted | AcknowledgeDeferred | RetryWanted):
+            meant = True
+        assert not (meant and turn.before.state is State.STORED and turn.after.state is State.ERASING)
+
+
+@given(ITEM_LIVES)
+def test_of_what_is_erased_the_history_stays_and_nothing_of_the_content(life: list[ItemTurn]) -> None:
+    for turn in changes(life):
+        if turn.after.state is State.ERASED:
+            row = turn.after
+            assert (row.record, dict(row.hints), row.words, row.reason, row.due) == (None, {}, (), None, None)
+            assert isinstance(turn.event, Erased)
+            assert row.expires_at == turn.event.keep_until
+            assert turn.before.history[0] == row.history[0]
+            assert row.history[-1].state == State.ERASED
+
+
+def polled(row: ItemRow, event: ItemEvent, now: datetime) -> ItemRow:
+    """Let only what a list says happen to what is erased, as poll does."""
+    erased = row.state in (State.ERASING, State.ERASED)
+    if not erased or (isinstance(event, Reopened) and may_reopen(row, now)) or isinstance(event, Erased):
+        return as_poll_does(row, event, now)
+    return row
+
+
+@given(lives(FIRST_ITEMS, ITEM_EVENTS, LIKELY_FOR_ITEMS, polled))
+def test_what_was_stored_and_erased_never_comes_again(life: list[ItemTurn]) -> None:
+    left = [
+        turn for turn in changes(life) if turn.before.state is State.ERASED and turn.after.state is not State.ERASED
+    ]
+    for turn in left:
+        assert not any(past.state == State.STORED for past in turn.before.history)
+        assert turn.now >= turn.before.history[-1].at + REOPEN_AFTER, "nobody can still be erasing"
+        assert turn.after.expires_at is None
 
 
 # --- leases ---

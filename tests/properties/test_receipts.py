@@ -81,7 +81,8 @@ def test_the_status_is_that_of_the_state(row: DropRow) -> None:
 @given(DROPS)
 def test_an_error_stands_in_the_receipt_of_a_failure_and_only_there(row: DropRow) -> None:
     error = receipt_of(row)["error"]
-    assert (error is None) is (row.state is not DropState.FAILED)
+    assert (error is None) is (row.failure is None)
+    assert row.failure is None or row.state in (DropState.FAILED, DropState.ERASING, DropState.ERASED)
     assert error is None or (set(error) == {"code", "message", "retryable"} and error["code"])
 
 

@@ -61,7 +61,7 @@ def test_every_secret_is_one_that_the_product_takes(portals: Portals) -> None:
     for name, body in secrets(portals).items():
         _, portal, connection = name.split("/")
         models[portal].model_validate(json.loads(json.dumps(body)))
-        assert connection in ("klinikum", "druckstrasse", "stadt", "etat")
+        assert connection in ("klinikum", "druckstrasse", "archiv", "stadt", "etat")
 
 
 def test_every_kind_of_login_is_shown(portals: Portals) -> None:
@@ -69,6 +69,7 @@ def test_every_kind_of_login_is_shown(portals: Portals) -> None:
     assert kinds == {
         "amtsbote/docxworld/klinikum": "user-password",
         "amtsbote/docxworld/druckstrasse": "client-credentials",
+        "amtsbote/docxworld/archiv": "user-password",
         "amtsbote/altinn/etat": "maskinporten",
     }
 
@@ -81,6 +82,7 @@ def test_starting_all_creates_the_secrets_and_tells_the_addresses(running: ExitS
         "amtsbote/duba/klinikum",
         "amtsbote/docxworld/klinikum",
         "amtsbote/docxworld/druckstrasse",
+        "amtsbote/docxworld/archiv",
         "amtsbote/digitale-gemeinde/stadt",
         "amtsbote/altinn/etat",
     }

@@ -5,10 +5,17 @@ The judge is fed by the real verbs in process (moto) and simulated portals over 
 
 import io
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +27,7 @@ from rich.console import Console
 
 from sandbox import demo
 from sandbox.demo import report, run
+from sandbox.demo.large import Interrupter, Noise, NoiseFile, Transfer
 from sandbox.demo.observation import (
     Calls,
     InboxReader,
@@ -27,6 +35,7 @@ from sandbox.demo.observation import (
     Published,
     StoredObject,
     UploadReader,
+    calls,
     magic_links,
     moves_at_altinn,
     refunds_made,
@@ -41,6 +50,7 @@ from sandbox.demo.observation import (
 from sandbox.demo.run import Moment, Run
 from sandbox.demo.scenario import (
     HOSTILE_NAME,
+    LARGE_NAME,
     Change,
     End,
     ExpectedDocument,
@@ -51,6 +61,7 @@ from sandbox.demo.scenario import (
     approved_and_cancelled,
     draft,
     draft_as_download,
+    large,
     seed,
 )
 from sandbox.demo.verdict import Finding, Verdict, judge
@@ -103,6 +114,7 @@ class Played:
     world: World
     scenario: Scenario
     more: list[Published] = field(default_factory=list)
+    transfers: Mapping[str, Transfer] = field(default_factory=dict)
 
     def observe(self) -> Observation:
         """Look from outside, as the demo does."""
@@ -118,6 +130,7 @@ class Played:
             refunds=refunds_made(municipality),
             links=magic_links(self.portals.duba),
             events=[Published.of(kind, detail) for kind, detail in self.world.events()],
+            transfers=self.transfers,
         )
 
     def verdict(self) -> Verdict:
@@ -642,12 +655,158 @@ def test_the_scenario_is_as_large_as_promised(portals: Portals) -> None:
     assert len(results) > portals.docxworld.most_per_page
     assert len(scenario.drops) >= 12
     assert max(len(each.content) for each in scenario.drops) == 25_000_000
+    (large_drop,) = [each for each in scenario.drops if each.generated]
+    assert (large_drop.fingerprint.size, large_drop.interruptions, large_drop.encrypted) == (300_000_000, 2, True)
 
 
 def test_every_content_of_the_scenario_is_unlike_every_other(portals: Portals) -> None:
     scenario = seed(portals)
     prints = [each.fingerprint for each in scenario.drops]
     assert len(set(prints)) == len(prints)
+
+
+# --- the large upload ------------------------------------------------------------------------------------------------
+
+SMALL_LARGE_BYTES = 24_000_000
+
+
+def test_noise_is_the_same_from_any_byte_on_and_nothing_makes_it_smaller() -> None:
+    noise = Noise(7, 3_000_001)
+    whole = b"".join(noise.blocks())
+    assert len(whole) == noise.size and noise.sha256 == Fingerprint.of(whole).sha256
+    assert b"".join(noise.blocks(1_234_567)) == whole[1_234_567:]
+    assert len(zlib.compress(whole)) >= noise.size
+    file = NoiseFile(noise)
+    assert (file.seek(-5, io.SEEK_END), file.read()) == (noise.size - 5, whole[-5:])
+    assert (file.seek(17), file.read(1000), file.tell()) == (17, whole[17:1017], 1017)
+
+
+@pytest.fixture
+def archive(portals: Portals) -> Played:
+    """Provide a large file that was delivered, encrypted and in parts, to a portal that saw two interruptions."""
+    world = connected(World("docxworld"), portals)
+    portals.docxworld.clock = world.clock
+    vault = {"vault_key": world.client("kms").create_key()["KeyMetadata"]["KeyId"]}
+    world.services.settings = world.services.settings.model_copy(update=vault)
+    expected = large(portals, SMALL_LARGE_BYTES)
+    assert expected.generated is not None
+    event = world.drop(expected.key, b"".join(expected.generated.blocks()))
+    dropped = replace(expected, version_id=event["detail"]["object"]["version-id"])
+    transfers = {LARGE_NAME: Transfer(SMALL_LARGE_BYTES + 5_000_000, (7_000_000, 16_000_000), 90 * 1024 * 1024)}
+    return Played(portals, follow(world), Scenario((), (dropped,)), transfers=transfers)
+
+
+def test_a_large_file_that_was_interrupted_twice_and_arrived_whole_is_right(archive: Played) -> None:
+    verdict = archive.verdict()
+    assert (verdict.drops[0].problems, verdict.problems) == ((), ())
+    (job,) = archive.portals.docxworld.jobs()
+    assert job.encryption is not None and job.url_count > 1
+
+
+@pytest.mark.parametrize(
+    ("transfer", "times"),
+    [(None, 0), (Transfer(1, (1,)), 1), (Transfer(3, (1, 2, 3)), 3)],
+)
+def test_a_large_file_that_was_not_interrupted_exactly_twice_is_noticed(
+    archive: Played, transfer: Transfer | None, times: int
+) -> None:
+    archive.transfers = {} if transfer is None else {LARGE_NAME: transfer}
+    assert archive.wrongs() == {f"its sender was killed {times} times, not 2"}
+
+
+def test_a_large_file_that_did_not_arrive_byte_for_byte_is_noticed(archive: Played) -> None:
+    (expected,) = archive.scenario.drops
+    archive.scenario = Scenario((), (replace(expected, generated=Noise(1, SMALL_LARGE_BYTES)),))
+    assert "the portal has it 0 times, not 1" in archive.wrongs()
+
+
+def test_a_large_file_that_went_out_in_clear_is_noticed(archive: Played) -> None:
+    seen = archive.observe()
+    clear = replace(seen, uploads=[replace(each, encrypted=False) for each in seen.uploads])
+    assert judge(archive.scenario, clear).drops[0].problems == ("it went out in clear",)
+
+
+def test_the_report_tells_of_a_large_upload(archive: Played) -> None:
+    seen = archive.observe()
+    moment = Moment(41.0, archive.scenario, judge(archive.scenario, seen), seen, (40.2,))
+    figures = report.summary(moment, calls(archive.portals), 60.0)
+    told = report.as_json(moment, figures)["summary"]["largeUploads"]
+    assert told == [
+        {
+            "name": LARGE_NAME,
+            "bytes": SMALL_LARGE_BYTES,
+            "seconds": 40.2,
+            "interruptions": 2,
+            "bytesSentAgain": 5_000_000,
+            "peakMemoryBytes": 90 * 1024 * 1024,
+        }
+    ]
+    console = Console(width=report.WIDTH, record=True, file=io.StringIO())
+    report.print_result(console, moment, figures)
+    assert "24 MB, 40 s, 2 × interrupted, 5 MB sent again, at most 90 MiB of memory" in console.export_text()
+
+
+@pytest.mark.parametrize(("result", "share"), [({}, "0%"), ({"bytesSent": 6_000_000, "bytesTotal": 24_000_000}, "25%")])
+def test_a_bar_shows_what_the_receipt_says(archive: Played, result: dict[str, int], share: str) -> None:
+    (expected,) = archive.scenario.drops
+    receipt = {"versionId": expected.version_id, "status": "IN_PROGRESS", "result": result}
+    inbox = {f"receipts/{expected.key}.json": StoredObject(1, Fingerprint(0, ""), receipt)}
+    seen = Observation(inbox=inbox, transfers={LARGE_NAME: Transfer(1, (1,))})
+    moment = Moment(9.0, archive.scenario, judge(archive.scenario, seen), seen, (None,))
+    console = Console(width=report.WIDTH, record=True, file=io.StringIO(), force_terminal=True)
+    with report.Screen(console, silent=False) as screen:
+        screen.show(moment)
+    shown = console.export_text()
+    assert f"{share} of 24 MB" in shown and "1 × interrupted" in shown
+    assert f"{LARGE_NAME} {share}" in report.progress(moment)
+
+
+SENDER = """
+import socket, sys
+line = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+line.sendall(b"x")
+sys.stdin.read()
+"""
+
+
+@dataclass(frozen=True)
+class Sender:
+    """A child of ours with a line to us, and the port that it calls from."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+
+def sender_to(server: socket.socket, running: ExitStack) -> Sender:
+    """Start a child that calls, and end it with `running`."""
+    command = [sys.executable, "-c", SENDER, str(server.getsockname()[1])]
+    process = running.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE))
+    running.callback(process.kill)
+    line, (_, port) = server.accept()
+    running.enter_context(line)
+    return Sender(process, port)
+
+
+def piece_of(file_name: str, port: int) -> Any:
+    """Return what the interrupter looks at of a request."""
+    transport = SimpleNamespace(get_extra_info=lambda _: ("127.0.0.1", port))
+    return SimpleNamespace(path=f"/s3/dwc-upload/1-{file_name}", transport=transport)
+
+
+def test_an_interrupter_kills_who_sends_at_its_thresholds_and_nobody_else() -> None:
+    """Given children that have each a line to us: the one whose pieces come is killed, twice and no more."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as running:
+        senders = [sender_to(server, running) for _ in range(4)]
+        interrupter = Interrupter(os.getpid(), "groß.tar", 1000)
+        bystander, first, second, third = senders
+        interrupter.watch(piece_of("anderes.tar", bystander.port), 5000)
+        for sender, count in ((first, 200), (first, 150), (second, 250), (second, 200), (third, 5000)):
+            interrupter.watch(piece_of("groß.tar", sender.port), count)
+        assert [each.process.wait(5) for each in (first, second)] == [-signal.SIGKILL] * 2
+        assert [each.process.poll() for each in (bystander, third)] == [None, None]
+    seen = interrupter.transfers()["groß.tar"]
+    assert (seen.received, seen.interruptions) == (5800, (350, 800))
+    assert seen.peak_bytes > 1024 * 1024
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------
@@ -857,7 +1016,7 @@ def test_the_json_names_every_document_and_whether_all_is_well(moment: Moment) -
     said = json.loads(json.dumps(report.as_json(moment, report.summary(moment, {}, 1.0))))
     assert said["ok"] is False
     assert len(said["documents"]) == len(moment.scenario.documents)
-    assert said["drops"][0]["key"] == "docxworld/druckstrasse/MASSE/Jahresdruck.afp"
+    assert said["drops"][0]["key"] == "docxworld/archiv/AKTEN/Bilddaten.tar"
     assert said["documents"][0]["expected"] == "acknowledged"
     assert said["summary"]["deadLetters"] == 0
 

@@ -31,8 +31,9 @@ from sandbox.soak import report
 from sandbox.soak.run import Moment
 from sandbox.soak.scenario import Rates, Stream, arrivals
 from sandbox.soak.verdict import DeadLetter, SoakVerdict, judge_soak
-from sandbox.soak.violence import Act, Blow, Listeners, Mains, Violence, plan, workers_of
+from sandbox.soak.violence import Act, Blow, Listeners, Mains, Violence, plan
 from sandbox.soak.witness import Witness
+from sandbox.workers import workers_of
 from tests.flows.world import REGION, World
 
 NAMES = ["duba", "docxworld", "digitale-gemeinde", "altinn"]

@@ -75,17 +75,21 @@ class Strokes:
     calls: int = 0
     struck: dict[int, Stroke] = field(default_factory=dict)
 
-    def next(self, kinds: Sequence[Stroke], weight: float = 1.0) -> Stroke | None:
-        """Return what happens to the next call, of these kinds; None: nothing. `weight` makes it more likely."""
+    def next(self, kinds: Sequence[Stroke], weight: float = 1.0, *, restless: bool = False) -> Stroke | None:
+        """Return what happens to the next call, of these kinds; None: nothing. `weight` makes it more likely.
+
+        Where the caller is `restless`, it is struck in calm times too.
+        """
         number, self.calls = self.calls, self.calls + 1
-        stroke = self._drawn(kinds, weight) if self.given is None else self.given.get(number)
+        calm = self.calm and not restless
+        stroke = self._drawn(kinds, weight, calm) if self.given is None else self.given.get(number)
         if stroke is None or stroke not in kinds:
             return None
         self.struck[number] = stroke
         return stroke
 
-    def _drawn(self, kinds: Sequence[Stroke], weight: float) -> Stroke | None:
-        if self.calm or not self.chance.happens(min(self.rate * weight, LIKELY_AT_MOST)):
+    def _drawn(self, kinds: Sequence[Stroke], weight: float, calm: bool) -> Stroke | None:
+        if calm or not self.chance.happens(min(self.rate * weight, LIKELY_AT_MOST)):
             return None
         if len(kinds) == 1:
             return kinds[0]
@@ -114,6 +118,7 @@ class Boundary:
         self.strokes = strokes
         self.tally = Tally()
         self.later: Callable[[float, Callable[[], object]], None] = _no_time
+        self.is_restless: Callable[[str], bool] = _is_calm
 
     def call_aws(self, name: str, effect: Callable[[], Answer], kinds: Sequence[Stroke] = OF_AWS) -> Answer:
         """Carry a call to AWS out, unless something happens to it."""
@@ -150,7 +155,8 @@ class Boundary:
         self.tally.calls[name] += 1
         if self.tally.calls[name] <= RARE_CALLS:
             weight *= RARE_WEIGHT
-        number, stroke = self.strokes.calls, self.strokes.next(kinds, weight)
+        restless = self.is_restless(process.name)
+        number, stroke = self.strokes.calls, self.strokes.next(kinds, weight, restless=restless)
         if stroke is not None:
             self.tally.strokes[stroke] += 1
             self.tally.struck.add((process.name, stroke))
@@ -266,6 +272,11 @@ def _kind_of_key(key: str) -> str:
 
 def _no_time(seconds: float, happen: Callable[[], object]) -> None:
     raise AssertionError("no machine has been set up")
+
+
+def _is_calm(process: str) -> bool:
+    """Nobody is struck in calm times."""
+    return False
 
 
 def _nothing(*_: object) -> None:

@@ -19,9 +19,11 @@ import requests
 
 from amtsbote.deadline import RESERVE_SECONDS, Deadline
 from amtsbote.http import Transport
-from amtsbote.messages import ConnectionTask, DropRequest, FetchRequest, Message, Task, Tick
+from amtsbote.messages import ConnectionTask, DropRequest, FetchRequest, Message, RouteRequest, Task, Tick
 from amtsbote.portals.portal import Tools
 from amtsbote.queues import each_record
+from amtsbote.retention import Rules
+from amtsbote.routing import RoutingRules
 from amtsbote.services import Services
 from amtsbote.settings import Settings
 from amtsbote.verbs.acknowledge import acknowledge
@@ -29,6 +31,8 @@ from amtsbote.verbs.deliver import deliver
 from amtsbote.verbs.dispatch import dispatch
 from amtsbote.verbs.fetch import fetch
 from amtsbote.verbs.poll import poll
+from amtsbote.verbs.retain import retain
+from amtsbote.verbs.route import route
 from amtsbote.verbs.track import track
 from tests.simulation.account import BUS, INBOX, LEDGER, OUTBOX, VAULT_KEY, Account
 from tests.simulation.boundary import Boundary, Client, Stroke, Strokes
@@ -73,7 +77,12 @@ FUNCTIONS = {
     "acknowledge": Function("acknowledge", ConnectionTask, 120, 720, 5),
     "deliver": Function("deliver", DropRequest, 600, 3600, 42, batch=10, tries=40, lease=660, seals=True),
     "track": Function("track", ConnectionTask, 120, 720, 5),
+    "retain": Function("retain", Tick, 600, 3600, 3),
+    "route": Function("route", RouteRequest, 600, 3600, 12),
 }
+AUDIT_DAYS = 3650
+RETAIN_SECONDS = 3600.0
+OPERATOR_SECONDS = 4 * 3600.0  # after a comparison has begun, somebody reads its report
 
 
 class Clock:
@@ -132,6 +141,9 @@ class Conditions:
     orderly: bool = False  # the worker that is longest there has its turn first
     tick_every: tuple[float, float] = (45.0, 150.0)
     overrun: bool = True
+    rules: Rules = field(default_factory=Rules)
+    routing: RoutingRules = field(default_factory=RoutingRules)
+    erasing_until: timedelta = timedelta(hours=40)  # until then what erases is struck, also where all else is calm
 
 
 class Machine:
@@ -145,16 +157,21 @@ class Machine:
         self.turns = Turns(self.clock)
         self.boundary = Boundary(self.turns, self.clock, strokes, self.tell)
         self.boundary.later = self.after
+        self.boundary.is_restless = self._is_restless
         self.chance = Chance(conditions.seed, "turns")
         self.account = Account(self.clock, Chance(conditions.seed, "account"), self._is_calm)
         for function in FUNCTIONS.values():
             self.account.add_queue(function.queue, function.visibility, function.receives)
         self.hosts: dict[str, Callable[[requests.PreparedRequest, bytes], WireAnswer]] = {}
+        self.lived: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self.account.dynamodb.observers.append(self._remember)
         self.containers: list[Container] = []
         self.running: list[Invocation] = []
         self.invocations = 0
         self.defects: list[str] = []
         self.after_portal_call: Callable[[], object] = _nothing
+        self.after_comparison: Callable[[], object] = _nothing
+        self.loses_event: Callable[[str, str], bool] = _loses_nothing
         self._moments: list[Moment] = []
         self._events_ahead = 0
         self._numbers = itertools.count()
@@ -162,6 +179,11 @@ class Machine:
     def tell(self, line: str) -> None:
         """Add a line to the run's history."""
         self._listener(f"{self.clock.seconds():9.2f} s  {line}")
+
+    def _remember(self, _: Mapping[str, Any] | None, row: Mapping[str, Any]) -> None:
+        """Keep how each row was before it was erased; `lived` has it by its key."""
+        if "state" in row and row["state"]["S"] not in ("ERASING", "ERASED"):
+            self.lived[row["pk"]["S"], row["sk"]["S"]] = row
 
     # --- what the world does -----------------------------------------------------------------------------------------
 
@@ -180,8 +202,9 @@ class Machine:
     def tick(self, *tasks: Task) -> None:
         """Let the schedules of these tasks come round; EventBridge may do so twice."""
         for task in tasks:
+            portal, queue = ("all", "retain") if task is Task.RETAIN else (self.portal, "dispatch")
             for _ in range(2 if self.chance.happens(0.03) else 1):
-                self.account.send("dispatch", json.dumps(Tick(portal=self.portal, task=task).body()))
+                self.account.send(queue, json.dumps(Tick(portal=portal, task=task).body()))
 
     def drop(self, key: str, body: bytes, metadata: dict[str, str]) -> str:
         """Put an object into the outbox and return its version; its event comes soon, late, or twice."""
@@ -190,6 +213,8 @@ class Machine:
         sequencer = f"{next(self._numbers):016X}"
         thing = {"key": key, "version-id": version, "size": len(body), "sequencer": sequencer}
         event = json.dumps({"detail": {"bucket": {"name": OUTBOX}, "object": thing}})
+        if self.loses_event(key, version):
+            return version
         comes = [self.chance.between(0, 90)]
         if self.chance.happens(0.2):
             comes.append(comes[0] + self.chance.between(0, self.chance.one_of((1.0, 10.0, 600.0))))
@@ -224,6 +249,9 @@ class Machine:
 
     def _is_calm(self) -> bool:
         return self.boundary.strokes.calm
+
+    def _is_restless(self, process: str) -> bool:
+        return process == "retain" and self.clock.now < START + self.conditions.erasing_until
 
     def _go_on(self) -> bool:
         """Do one step of what can be done now; False when there is nothing."""
@@ -280,8 +308,16 @@ class Machine:
         def come_daily() -> None:
             self.tick(Task.RECONCILE)
             self.after(DAY_SECONDS, come_daily)
+            self.after(OPERATOR_SECONDS, self.after_comparison)
 
         self.after(self.chance.between(300, DAY_SECONDS), come_daily)
+
+        def come_hourly() -> None:
+            self.tick(Task.RETAIN)
+            self.after(RETAIN_SECONDS, come_hourly)
+
+        if self.conditions.rules.kept_for:
+            self.after(RETAIN_SECONDS, come_hourly)
 
     def _slower(self) -> float:
         """Return how much more rarely the schedules come round, so that days cost no more than minutes."""
@@ -318,8 +354,9 @@ class Machine:
         """Return whether a worker of this function may live on beyond its lease, as one whose clock stood still would.
 
         Not deliver: some portals cannot tell a repeat, and there it is Lambda's timeout that keeps two workers apart.
+        Not retain: an item that never came may come an hour after it was erased, and nobody may be erasing it then.
         """
-        return self.conditions.overrun and function.name != "deliver"
+        return self.conditions.overrun and function.name not in ("deliver", "retain")
 
     def _handle(
         self, function: Function, records: Sequence[Mapping[str, Any]], own: Services, deadline: Deadline
@@ -332,6 +369,8 @@ class Machine:
             "acknowledge": lambda request, _: acknowledge(request, own, deadline),
             "deliver": lambda request, attempt: deliver(request, attempt, own, deadline),
             "track": lambda request, _: track(request, own, deadline),
+            "retain": lambda request, _: retain(request, own, deadline),
+            "route": lambda request, _: route(request, own, deadline),
         }
         answer = each_record(
             records,
@@ -358,6 +397,7 @@ class Machine:
     def _new_services(self, function: Function) -> Services:
         settings = Settings(
             portal=self.portal,
+            verb=function.name,
             ledger_table=LEDGER,
             inbox_bucket=INBOX,
             outbox_bucket=OUTBOX,
@@ -371,6 +411,9 @@ class Machine:
             tries=function.tries,
             vault_key=VAULT_KEY if function.seals else "",
             allow_loopback=True,
+            retention_rules=self.conditions.rules,
+            routing_rules=self.conditions.routing,
+            audit_days=AUDIT_DAYS,
         )
         return SimulatedServices(settings, self)
 
@@ -454,3 +497,8 @@ def _differs(part: str) -> bool:
 
 def _nothing() -> None:
     """Look at nothing."""
+
+
+def _loses_nothing(key: str, version: str) -> bool:
+    """Let every event come."""
+    return False

@@ -48,9 +48,9 @@ COMMON = (
     Mutant(
         "stored in the ledger before it is in the inbox",
         "verbs/fetch.py",
-        "        services.inbox.commit(identity, stored, record, services.clock())\n",
+        "        document = services.inbox.commit(identity, stored, record, services.clock())\n",
         "        services.ledger.advance(row, Committed(row.fence, connection.secret.acknowledge))\n"
-        "        services.inbox.commit(identity, stored, record, services.clock())\n",
+        "        document = services.inbox.commit(identity, stored, record, services.clock())\n",
     ),
     Mutant(
         "document.json is not written last",
@@ -65,6 +65,18 @@ COMMON = (
         "lifecycle.py",
         "    unsettled = [moment for id_, moment in listed.items() if id_ not in settled]\n",
         "    unsettled: list[datetime | None] = []\n",
+    ),
+    Mutant(
+        "a comparison believes that every event of a drop came",
+        "reconciliation.py",
+        "        if (each.key, each.version_id) not in known and each.at <= started_at - NOT_SENT_AFTER:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a comparison believes document.json of its files",
+        "reconciliation.py",
+        "    told = [mistake for mistake in mistakes if mistake]\n",
+        "    told: list[str] = []\n",
     ),
     Mutant(
         "the query goes back no overlap",
@@ -103,6 +115,48 @@ COMMON = (
         '{"#version": "version"}\n',
     ),
     Mutant(
+        "erases what is not acknowledged",
+        "lifecycle.py",
+        "State.UNAVAILABLE) and row.due is None\n",
+        "State.UNAVAILABLE)\n",
+    ),
+    Mutant(
+        "the row says erased before the objects are gone",
+        "verbs/retain.py",
+        "    begun = row if begins is None else _let(row, begins, services)\n",
+        "    begun = row if begins is None else _let(row, begins, services)\n    _let(begun, erased, services)\n",
+    ),
+    Mutant(
+        "erases by the age of the row, not of its last step",
+        "lifecycle.py",
+        "return erasable and row.state == event.state and row.history[-1].at <= event.ended_by",
+        "return erasable and row.state == event.state and row.discovered_at <= event.ended_by",
+    ),
+    Mutant(
+        "erases no words",
+        "verbs/retain.py",
+        "    services.ledger.forget_words(begun)\n",
+        "",
+    ),
+    Mutant(
+        "a step is forgotten in the chain",
+        "audit.py",
+        "steps, head = list[Past](), kept[-1] if kept else None",
+        "steps, head = list[Past](), kept[0] if kept else None",
+    ),
+    Mutant(
+        "a step is sealed without the one before it",
+        "audit.py",
+        "digest_of(identity if head is None else str(head.digest), facts_of(numbered))",
+        "digest_of(identity, facts_of(numbered))",
+    ),
+    Mutant(
+        "a gap in the history is not marked",
+        "audit.py",
+        "follows or step.after else",
+        "True else",
+    ),
+    Mutant(
         "objects are overwritten",
         "storage.py",
         'Body=body, IfNoneMatch="*", **extra)',
@@ -116,10 +170,9 @@ COMMON = (
     ),
     Mutant(
         "an acknowledgement without an answer counts as done",
-        "verbs/acknowledge.py",
-        "return Acknowledgement(row.id, AcknowledgeOutcome.TRY_AGAIN, NO_ANSWER)",
-        "return Acknowledgement(row.id, AcknowledgeOutcome.DONE, NO_ANSWER)",
-        "altinn",
+        "portals/duba/adapter.py",
+        "said.get(int(item.id), NOT_ANSWERED)",
+        'said.get(int(item.id), "DELETED")',
     ),
     Mutant(
         "what waits for the backend is acknowledged at once",
@@ -181,6 +234,39 @@ COMMON = (
         "queues.py",
         '        queue.hide(record["receiptHandle"], pause)\n',
         '        queue.hide(record["receiptHandle"], 0)\n',
+    ),
+)
+
+OF_ROUTING = (
+    Mutant(
+        "routes again on a repeated event",
+        "verbs/route.py",
+        "        if copy.state is CopyState.ROUTED:\n            return False\n",
+        "        if copy.state is CopyState.ROUTED:\n"
+        "            import dataclasses\n"
+        "            copy = dataclasses.replace(copy, state=CopyState.PLANNED, upload_id=None)\n",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "copy without If-None-Match",
+        "copying.py",
+        '            IfNoneMatch="*",\n',
+        "",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "each worker copies by an upload of its own",
+        "verbs/route.py",
+        "        upload_id = str(copy.upload_id)\n",
+        "        upload_id = self._services.copier.begin(target, file['contentType'], {**metadata, **mark_of(copy)})\n",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "what a rule cannot do is forgotten",
+        "verbs/route.py",
+        "            raise Retry(refusals[0].code, refusals[0].message)\n",
+        "            return\n",
+        "digitale-gemeinde",
     ),
 )
 
@@ -312,6 +398,28 @@ OF_DOCXWORLD = (
         "if task.approval_state == decision.approval_state:",
         "docxworld",
     ),
+    Mutant(
+        "a rotation completes before AWSCURRENT is moved",
+        "verbs/rotate.py",
+        "        self._store(fresh)\n        return ",
+        "        self._store(fresh)\n        self.rotator.complete()\n        return ",
+        "docxworld",
+    ),
+    Mutant(
+        "a new secret is asked for twice, and the older one kept",
+        "verbs/rotate.py",
+        "            fresh = self.rotator.begin()\n",
+        "            fresh = self.rotator.begin()\n            self.rotator.complete()\n"
+        "            self.rotator.begin()\n",
+        "docxworld",
+    ),
+    Mutant(
+        "a lost secret is completed blindly",
+        "verbs/rotate.py",
+        "        except RotationOpen:\n            return self._wait_for_the_other()\n",
+        "        except RotationOpen:\n            self.rotator.complete()\n            return self._begin()\n",
+        "docxworld",
+    ),
 )
 OF_ALTINN = (
     Mutant(
@@ -351,7 +459,7 @@ OF_ALTINN = (
     ),
 )
 
-MUTANTS: Sequence[Mutant] = (*COMMON, *OF_DUBA, *OF_DIGITALE_GEMEINDE, *OF_ALTINN, *OF_DOCXWORLD)
+MUTANTS: Sequence[Mutant] = (*COMMON, *OF_ROUTING, *OF_DUBA, *OF_DIGITALE_GEMEINDE, *OF_ALTINN, *OF_DOCXWORLD)
 
 
 def try_mutant(mutant: Mutant, seeds: int) -> Verdict:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -18,20 +18,27 @@ from aws_lambda_powertools.utilities.parameters import base as parameters
 
 import amtsbote.verbs.acknowledge
 import amtsbote.verbs.poll
+import amtsbote.verbs.reconcile
+import amtsbote.verbs.retain
 import amtsbote.verbs.track
 from amtsbote import observability, queues, services, tokens
+from amtsbote.lifecycle import State
 from amtsbote.portals.docxworld import DocxworldClient, parts
 from amtsbote.portals.docxworld.routing import TargetBook
 from amtsbote.portals.docxworld.uploads import DocxworldDestination
+from amtsbote.retention import EVERY_PORTAL, SHELVES, Rules
+from amtsbote.routing import RoutingRules
 from tests.simulation.boundary import Stroke, Strokes, Tally
 from tests.simulation.chance import Chance
 from tests.simulation.judge import Judge
 from tests.simulation.machine import Conditions, Machine
+from tests.simulation.mishaps import Mishaps
 from tests.simulation.offices.altinn import AltinnOffice
 from tests.simulation.offices.digitale_gemeinde import DigitaleGemeindeOffice
 from tests.simulation.offices.docxworld import DocxworldOffice
 from tests.simulation.offices.duba import DubaOffice
 from tests.simulation.offices.office import Office
+from tests.simulation.routes import Routes, rules_for
 from tests.simulation.turns import TurnLock, TurnPool, wait
 
 OFFICES: Mapping[str, type[Office]] = {
@@ -43,8 +50,18 @@ OFFICES: Mapping[str, type[Office]] = {
         DocxworldOffice,
     )
 }
+ERASING = 1 / 3  # of the runs
+KEPT_HOURS = (2.0, 24.0)
+KEPT_UNACKNOWLEDGED_HOURS = (0.2, 1.0)  # so short that documents which wait for their backend are old enough, too
 RATES = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08)
-SIDE_BY_SIDE = (queues, amtsbote.verbs.acknowledge, amtsbote.verbs.poll, amtsbote.verbs.track)
+SIDE_BY_SIDE = (
+    queues,
+    amtsbote.verbs.acknowledge,
+    amtsbote.verbs.poll,
+    amtsbote.verbs.track,
+    amtsbote.verbs.retain,
+    amtsbote.verbs.reconcile,
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,9 @@ def run(script: Script, *, with_history: bool = False) -> Outcome:
     """Carry out a script."""
     history: list[str] = []
     chance = Chance(script.seed, "conditions")
-    conditions = Conditions(script.seed, chance.one_of(RATES), orderly=script.orderly)
+    erasing = rules_of(script.seed)
+    routing = RoutingRules() if erasing.kept_for else rules_for(script.seed, script.portal)
+    conditions = Conditions(script.seed, chance.one_of(RATES), orderly=script.orderly, rules=erasing, routing=routing)
     strokes = Strokes(Chance(script.seed, "strokes"), conditions.rate, script.strokes)
     loop = asyncio.new_event_loop()
     with _reproducible(script.seed), _logs() as log:
@@ -90,9 +109,13 @@ def run(script: Script, *, with_history: bool = False) -> Outcome:
         with _in_turns(machine), OFFICES[script.portal].conditions():
             office = OFFICES[script.portal](machine, Chance(script.seed, "office"), loop)
             office.open()
-            judge = Judge(machine, office)
-            settled = machine.run(lambda: not judge.has_work(), lambda: bool(judge.complaints))
-            complaints = judge.close(settled, "\n".join(log))
+            judge = Judge(machine, office, Mishaps(machine, office))
+            routes = Routes(machine)
+            settled = machine.run(
+                lambda: not judge.has_work() and not routes.has_work(),
+                lambda: bool(judge.complaints or routes.complaints),
+            )
+            complaints = judge.close(settled, "\n".join(log)) + routes.close()
             office.close()
     loop.close()
     return Outcome(
@@ -106,6 +129,15 @@ def run(script: Script, *, with_history: bool = False) -> Outcome:
         history,
         log,
     )
+
+
+def rules_of(seed: int) -> Rules:
+    """Return how long content is kept in this run: for ever in two of three, else for some hours each state."""
+    chance = Chance(seed, "retention")
+    if not chance.happens(ERASING):
+        return Rules()
+    spans = {state: KEPT_UNACKNOWLEDGED_HOURS if state == State.STORED else KEPT_HOURS for state in SHELVES}
+    return Rules({EVERY_PORTAL: {state: timedelta(hours=chance.between(*span)) for state, span in spans.items()}})
 
 
 def _nobody(line: str) -> None:

@@ -71,12 +71,13 @@ def test_a_run_that_fails_is_shortened_and_still_fails() -> None:
 
 
 def test_the_machine_has_the_templates_figures() -> None:
-    resources = stack().resources
+    rules = '[{"from": {"portal": "duba"}, "to": "docxworld/druck/BRIEF/{name}"}]'
+    resources = stack(RoutingRules=rules).resources
     for function in FUNCTIONS.values():
-        name = function.name.capitalize()
-        properties = resources[f"{name}DubaFunction"]["Properties"]
+        name = f"{function.name.capitalize()}{'All' if function.name in ('retain', 'route') else 'Duba'}"
+        properties = resources[f"{name}Function"]["Properties"]
         event = properties["Events"]["Work"]["Properties"]
-        queue = resources[f"{name}DubaQueue"]["Properties"]
+        queue = resources[f"{name}Queue"]["Properties"]
         variables = properties["Environment"]["Variables"]
         assert properties["Timeout"] == function.timeout
         assert event["BatchSize"] == function.batch

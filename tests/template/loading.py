@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template.yaml"
 VERBS = ("dispatch", "poll", "fetch", "acknowledge", "deliver", "track")
 UNROUTED = "unrouted"
+EVERY = "all"
 
 _ABSENT = object()
 _SHORT_NAMES = {"Ref": "Ref", "Condition": "Condition"}
@@ -87,6 +88,11 @@ class Stack:
     def rotating(self) -> Function:
         """The one function without a queue: Secrets Manager calls it."""
         (function,) = [function for function in self.all_functions() if "Events" not in function.properties]
+        return function
+
+    def retaining(self) -> Function:
+        """The function that erases, for every portal."""
+        (function,) = [function for function in self.functions() if function.verb == "retain"]
         return function
 
     def all_functions(self) -> list[Function]:

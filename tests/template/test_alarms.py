@@ -23,6 +23,7 @@ KINDS = {  # of a portal's alarms on metrics of our own: what is watched, and fr
     "NotPolledAlarm": ("PollAge", "Maximum", "GreaterThanThreshold"),
     "UnhealthyAlarm": ("ConnectionUnhealthy", "Sum", "GreaterThanOrEqualToThreshold"),
     "CrashesAlarm": ("Crashed", "Sum", "GreaterThanOrEqualToThreshold"),
+    "DifferencesAlarm": ("Differences", "Sum", "GreaterThanThreshold"),
 }
 THRESHOLDS = {
     "OldestWorkAlarm": "OldestWorkAlarmSeconds",

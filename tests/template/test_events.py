@@ -12,7 +12,7 @@ import pytest
 from tests.template.loading import ROOT, Function, stack
 from tests.template.patterns import matches
 
-STACK = stack()
+STACK = stack(RoutingRules="[1]")  # with every function that there may be
 FUNCTIONS = {f.queue_name: f for f in STACK.functions()}
 ROTATION = ROOT / "events" / "rotate.json"  # the one that comes through no queue
 SAMPLES = sorted(set((ROOT / "events").glob("*.json")) - {ROTATION})
@@ -69,7 +69,7 @@ def test_message_ids_are_unique_so_that_a_partial_failure_names_one_record() -> 
     assert len(set(ids)) == len(ids)
 
 
-@pytest.mark.parametrize("name", ["dispatch", "dispatch-reconcile"])
+@pytest.mark.parametrize("name", ["dispatch", "dispatch-reconcile", "retain"])
 def test_a_tick_is_what_a_schedule_sends(name: str) -> None:
     sent = {t["Input"] for r in STACK.of_type("AWS::Events::Rule").values() for t in r["Targets"] if "Input" in t}
     assert {record["body"] for record in EVENTS[name]["Records"]} <= sent

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.template.loading import ROOT, UNROUTED, VERBS, Function, load_template, logical, stack
+from tests.template.loading import EVERY, ROOT, UNROUTED, VERBS, Function, load_template, logical, stack
 
 STACK = stack()
 FUNCTIONS = STACK.functions()
@@ -15,9 +15,17 @@ EACH_FUNCTION = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.n
 LEASING = [f for f in FUNCTIONS if f.verb in ("fetch", "deliver")]
 EACH_LEASING_FUNCTION = pytest.mark.parametrize("function", LEASING, ids=lambda f: f.name)
 
-TIMEOUT_SECONDS = {"dispatch": 30, "poll": 120, "fetch": 120, "acknowledge": 120, "deliver": 600, "track": 120}
+TIMEOUT_SECONDS = {
+    "dispatch": 30,
+    "poll": 120,
+    "fetch": 120,
+    "acknowledge": 120,
+    "deliver": 600,
+    "track": 120,
+    "retain": 600,
+}
 MEMORY_MEGABYTES = {"fetch": 512, "deliver": 1024}
-RECEIVES = {"dispatch": 3, "poll": 5, "fetch": 12, "acknowledge": 5, "track": 5}
+RECEIVES = {"dispatch": 3, "poll": 5, "fetch": 12, "acknowledge": 5, "track": 5, "retain": 3}
 ALWAYS = {
     "POWERTOOLS_SERVICE_NAME",
     "POWERTOOLS_METRICS_NAMESPACE",
@@ -25,17 +33,30 @@ ALWAYS = {
     "AMTSBOTE_LEDGER_TABLE",
     "AMTSBOTE_EVENT_BUS",
     "AMTSBOTE_PORTAL",
+    "AMTSBOTE_VERB",
     "AMTSBOTE_QUEUE_URL",
 }
 SIGNING = ("altinn",)  # portals whose login is signed
 PORTALS = ("duba", "docxworld", "digitale-gemeinde", "altinn")
 ALSO = {
     "dispatch": {"AMTSBOTE_POLL_QUEUE_URL", "AMTSBOTE_ACKNOWLEDGE_QUEUE_URL", "AMTSBOTE_TRACK_QUEUE_URL"},
-    "poll": {"AMTSBOTE_FETCH_QUEUE_URL", "AMTSBOTE_OVERLAP_HOURS"},
-    "fetch": {"AMTSBOTE_INBOX_BUCKET", "AMTSBOTE_LEASE_SECONDS", "AMTSBOTE_TRIES"},
+    "poll": {
+        "AMTSBOTE_FETCH_QUEUE_URL",
+        "AMTSBOTE_OVERLAP_HOURS",
+        "AMTSBOTE_POLL_QUEUE_URL",
+        "AMTSBOTE_INBOX_BUCKET",
+        "AMTSBOTE_OUTBOX_BUCKET",
+    },
+    "fetch": {
+        "AMTSBOTE_INBOX_BUCKET",
+        "AMTSBOTE_FILE_MEBIBYTES",
+        "AMTSBOTE_LEASE_SECONDS",
+        "AMTSBOTE_TRIES",
+    },
     "acknowledge": {"AMTSBOTE_INBOX_BUCKET"},
     "deliver": {"AMTSBOTE_INBOX_BUCKET", "AMTSBOTE_OUTBOX_BUCKET", "AMTSBOTE_LEASE_SECONDS", "AMTSBOTE_TRIES"},
     "track": {"AMTSBOTE_INBOX_BUCKET"},
+    "retain": {"AMTSBOTE_INBOX_BUCKET", "AMTSBOTE_RETENTION_RULES", "AMTSBOTE_AUDIT_DAYS"},
 }
 
 
@@ -46,7 +67,8 @@ def encrypts(function: Function) -> bool:
 
 def test_each_portal_has_one_function_per_verb() -> None:
     found = {(f.portal, f.verb) for f in FUNCTIONS}
-    assert found == {*((portal, verb) for portal in PORTALS for verb in VERBS), (UNROUTED, "deliver")}
+    of_no_portal = {(UNROUTED, "deliver"), (EVERY, "retain")}
+    assert found == {*((portal, verb) for portal in PORTALS for verb in VERBS), *of_no_portal}
     assert len(found) == len(FUNCTIONS)
 
 
@@ -55,6 +77,11 @@ def test_a_function_is_named_by_verb_and_portal(function: Function) -> None:
     stem = f"{function.verb.title()}{logical(function.portal)}"
     assert function.name == f"{stem}Function"
     assert (function.queue_name, function.role_name) == (f"{stem}Queue", f"{stem}Role")
+
+
+@EACH_FUNCTION
+def test_a_function_knows_the_verb_that_the_trail_names_it_by(function: Function) -> None:
+    assert function.environment["AMTSBOTE_VERB"] == function.verb
 
 
 @EACH_FUNCTION
@@ -114,7 +141,12 @@ def test_a_function_takes_batches_and_reports_what_must_come_again(function: Fun
     assert event["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
-@EACH_FUNCTION
+def test_no_more_than_the_least_number_of_functions_erases_at_once() -> None:
+    event = STACK.retaining().properties["Events"]["Work"]["Properties"]
+    assert event["ScalingConfig"] == {"MaximumConcurrency": 2}
+
+
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS if f.portal != EVERY], ids=lambda f: f.name)
 def test_the_concurrency_of_a_function_is_bounded_by_its_portals_parameter(function: Function) -> None:
     wider = stack(**{f"{logical(function.portal)}MaximumConcurrency": "50"})
     (same,) = [f for f in wider.functions() if f.name == function.name]
@@ -141,7 +173,7 @@ def test_the_function_gives_up_before_its_queue_does(function: Function, tries: 
 @EACH_FUNCTION
 def test_the_environment_holds_what_the_verb_needs_and_nothing_else(function: Function) -> None:
     expected = ALWAYS | ALSO[function.verb] | ({"AMTSBOTE_VAULT_KEY"} if encrypts(function) else set())
-    if function.portal != UNROUTED:
+    if function.portal not in (UNROUTED, EVERY):
         expected |= {"AMTSBOTE_ALLOW_LOOPBACK"}
     if function.name == "FetchDigitaleGemeindeFunction":
         expected |= {"AMTSBOTE_WORKERS"}

@@ -7,11 +7,12 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from tests.template.loading import UNROUTED, Function, logical, stack, template_text
+from tests.template.loading import EVERY, UNROUTED, Function, logical, stack, template_text
 
 STACK = stack()
 SANDBOX = stack(AllowLoopbackPortals="true")
-FUNCTIONS = STACK.functions()
+FULL = stack(RoutingRules="[1]")  # with what exists only where there are rules, whose tests are in test_routed
+FUNCTIONS = [f for f in STACK.functions() if f.portal != EVERY]  # who erases has tests of its own, below
 SECRETS = "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret"
 PORTALS = ("duba", "docxworld", "digitale-gemeinde", "altinn")
 EACH_FUNCTION = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
@@ -36,9 +37,11 @@ ALWAYS = {
 LOGIN = {"secretsmanager:GetSecretValue"}
 ROWS = {"dynamodb:GetItem", "dynamodb:PutItem"}
 RECEIPTS = {"s3:GetObject", "s3:ListBucket", "s3:PutObject"}
+COMPARES = {"s3:GetObject", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject"}
+"""What a comparison needs beyond a poll: it reads the inbox, lists the outbox, and writes reports."""
 ALLOWED = {
     "dispatch": LOGIN | ROWS | {"secretsmanager:ListSecrets", SEND},
-    "poll": LOGIN | ROWS | {"dynamodb:BatchGetItem", "dynamodb:Query", SEND},
+    "poll": LOGIN | ROWS | {"dynamodb:BatchGetItem", "dynamodb:Query", SEND} | COMPARES,
     "fetch": LOGIN | ROWS | {"s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket", "s3:PutObject"},
     "acknowledge": LOGIN | ROWS | {"dynamodb:Query", "s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket"},
     "deliver": LOGIN | ROWS | RECEIPTS | {"s3:GetObjectVersion", SEND},
@@ -99,7 +102,7 @@ def test_a_function_receives_from_its_own_queue_only(function: Function) -> None
     ("verb", "targets"),
     [
         ("dispatch", {"Poll", "Acknowledge", "Track"}),
-        ("poll", {"Fetch"}),
+        ("poll", {"Fetch", "Poll"}),
         ("fetch", set()),
         ("acknowledge", set()),
         ("deliver", {"Deliver"}),
@@ -177,14 +180,24 @@ def test_secrets_manager_and_nobody_else_may_call_who_rotates() -> None:
     }
 
 
-@pytest.mark.parametrize("verb", ["dispatch", "poll"])
-def test_who_asks_a_portal_has_nothing_to_do_with_the_buckets(verb: str) -> None:
-    assert [f.may("s3:") for f in FUNCTIONS if f.verb == verb] == [set()] * len(PORTALS)
+def test_who_dispatches_has_nothing_to_do_with_the_buckets() -> None:
+    assert [f.may("s3:") for f in FUNCTIONS if f.verb == "dispatch"] == [set()] * len(PORTALS)
+
+
+@pytest.mark.parametrize("portal", PORTALS)
+def test_who_compares_reads_its_portals_inbox_lists_its_drops_and_writes_reports_alone(portal: str) -> None:
+    (poll,) = [f for f in FUNCTIONS if (f.verb, f.portal) == ("poll", portal)]
+    reports = f"${{InboxBucket.Arn}}/reports/{portal}/*"
+    assert poll.resources_of("s3:PutObject") == {reports}
+    assert poll.resources_of("s3:GetObject") == {reports, f"${{InboxBucket.Arn}}/{portal}/*"}
+    (listing,) = [s for s in poll.statements() if "s3:ListBucketVersions" in s.actions]
+    assert (listing.actions, listing.resources) == (("s3:ListBucketVersions",), ("${OutboxBucket.Arn}",))
+    assert listing.condition == {"StringLike": {"s3:prefix": f"{portal}/*"}}
 
 
 @EACH_FUNCTION
 def test_only_fetch_writes_documents_and_only_its_portals(function: Function) -> None:
-    written = {r for r in function.resources_of("s3:PutObject") if "/receipts/" not in r}
+    written = {r for r in function.resources_of("s3:PutObject") if "/receipts/" not in r and "/reports/" not in r}
     inbox = "${InboxBucket.Arn}"
     own = {f"{inbox}/{function.portal}/*", f"{inbox}/quarantine/{function.portal}/*"}
     assert written == (own if function.verb == "fetch" else set())
@@ -205,8 +218,9 @@ def test_acknowledge_reads_no_document_but_its_manifest() -> None:
 @EACH_FUNCTION
 def test_only_the_portals_deliver_reads_the_outbox(function: Function) -> None:
     outbox = {r for r in own_resources(function) if "OutboxBucket" in r}
-    may_read = function.verb == "deliver" and function.portal != UNROUTED
-    assert outbox == ({"${OutboxBucket.Arn}", f"${{OutboxBucket.Arn}}/{function.portal}/*"} if may_read else set())
+    lists = {"${OutboxBucket.Arn}"}
+    expected = {"deliver": lists | {f"${{OutboxBucket.Arn}}/{function.portal}/*"}, "poll": lists}
+    assert outbox == (set() if function.portal == UNROUTED else expected.get(function.verb, set()))
 
 
 @EACH_FUNCTION
@@ -242,9 +256,62 @@ def test_who_forgets_sees_the_versions_of_receipts_only() -> None:
     assert listing.condition == {"StringLike": {"s3:prefix": "receipts/duba/*"}}
 
 
+# ── who erases ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+RETAINING = STACK.retaining()
+INBOX, OUTBOX, LEDGER = "${InboxBucket.Arn}", "${OutboxBucket.Arn}", "${LedgerTable.Arn}"
+ERASES = {
+    "dynamodb:BatchGetItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:GetObjectVersion",
+    "s3:ListBucketVersions",
+}
+
+
+def test_who_erases_may_do_that_and_nothing_else() -> None:
+    assert RETAINING.may() == (ALWAYS - {"events:PutEvents"}) | ERASES
+    assert not RETAINING.may("secretsmanager:"), "it erases also what belongs to a connection without a secret"
+    for statement in RETAINING.statements():
+        assert all(re.fullmatch(r"[a-z0-9]+:[A-Za-z0-9]+", action) for action in statement.actions)
+        assert "*" not in statement.resources or set(statement.actions) <= UNNAMEABLE
+
+
+def test_who_erases_deletes_in_both_buckets_and_reads_receipts_alone() -> None:
+    assert RETAINING.resources_of("s3:DeleteObjectVersion") == {f"{INBOX}/*", f"{OUTBOX}/*"}
+    assert RETAINING.resources_of("s3:GetObjectVersion") == {f"{INBOX}/receipts/*"}
+    assert RETAINING.resources_of("s3:ListBucketVersions") == {INBOX}
+
+
+def test_who_erases_deletes_words_and_no_row_of_another_kind() -> None:
+    (statement,) = [s for s in RETAINING.statements() if "dynamodb:DeleteItem" in s.actions]
+    assert (statement.actions, statement.resources) == (("dynamodb:DeleteItem",), (LEDGER,))
+    assert statement.condition == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "WORD#*"}}
+    assert RETAINING.resources_of("dynamodb:Query") == {LEDGER, f"{LEDGER}/index/due", f"{LEDGER}/index/shelves"}
+
+
+def test_a_role_of_its_own_belongs_to_who_erases() -> None:
+    assert [f.name for f in STACK.all_functions() if f.role_name == RETAINING.role_name] == [RETAINING.name]
+    own_log = RETAINING.properties["LoggingConfig"]["LogGroup"].strip("${}")
+    assert RETAINING.resources_of("logs:PutLogEvents") == {f"${{{own_log}.Arn}}"}
+    assert RETAINING.resources_of("sqs:ReceiveMessage") == {f"${{{RETAINING.queue_name}.Arn}}"}
+
+
+def test_nobody_else_deletes_an_object_but_receipts_that_hold_links() -> None:
+    deleting = {
+        f.name for f in STACK.all_functions() for action in f.may() if "Delete" in action and action[:3] != "sqs"
+    }
+    assert deleting == {RETAINING.name, "TrackDubaFunction"}
+
+
 @EACH_FUNCTION
-def test_the_ledger_is_queried_by_its_index_only(function: Function) -> None:
-    assert function.resources_of("dynamodb:Query") <= {"${LedgerTable.Arn}/index/due"}
+def test_the_ledger_is_queried_by_its_indexes_only(function: Function) -> None:
+    due, shelves = "${LedgerTable.Arn}/index/due", "${LedgerTable.Arn}/index/shelves"
+    assert function.resources_of("dynamodb:Query") <= ({due, shelves} if function.verb == "poll" else {due})
     rows = {r for a in function.may("dynamodb:") - {"dynamodb:Query"} for r in function.resources_of(a)}
     assert rows == {"${LedgerTable.Arn}"}
 
@@ -279,7 +346,7 @@ def test_the_function_for_unrouted_drops_is_kept_from_the_receipts_of_the_portal
 
 
 def test_what_the_sandbox_allows_beyond_is_to_look_up_versions() -> None:
-    for function, same in zip(FUNCTIONS, SANDBOX.functions(), strict=True):
+    for function, same in zip(STACK.functions(), SANDBOX.functions(), strict=True):
         more = set(map(str, same.statements())) - set(map(str, function.statements()))
         assert len(more) == (1 if function.verb == "deliver" else 0)
         assert same.may() - function.may() <= {"s3:ListBucketVersions"}
@@ -288,5 +355,5 @@ def test_what_the_sandbox_allows_beyond_is_to_look_up_versions() -> None:
 def test_a_comment_says_why_each_permission_is_there() -> None:
     lines = template_text().splitlines()
     statements = [n for n, line in enumerate(lines) if re.match(r"^ {14}- Sid: ", line)]
-    assert len(statements) == sum(len(f.statements()) + len(f.statements("Deny")) for f in STACK.all_functions())
+    assert len(statements) == sum(len(f.statements()) + len(f.statements("Deny")) for f in FULL.all_functions())
     assert [lines[n] for n in statements if not re.match(r"^ {14}# \w.*\.$", lines[n - 1])] == []

@@ -6,8 +6,11 @@ import re
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from tests.template.loading import Stack, load_template, logical, stack, statements, template_text
+from amtsbote.retention import read_rules
+from amtsbote.settings import read_settings
+from tests.template.loading import ROOT, Stack, load_template, logical, stack, statements, template_text
 
 TEMPLATE = load_template()
 STACK = stack()
@@ -16,6 +19,7 @@ QUEUES = STACK.of_type("AWS::SQS::Queue")
 BUCKETS = STACK.of_type("AWS::S3::Bucket")
 FUNCTIONS = STACK.functions()
 LONGEST_RETENTION_SECONDS = 14 * 24 * 3600
+LEAST = {f"AMTSBOTE_{name}": "x" for name in ("PORTAL", "VERB", "LEDGER_TABLE", "EVENT_BUS", "QUEUE_URL")}
 CONSTRAINTS = {"AllowedValues", "AllowedPattern", "MinValue", "MaxValue", "MinLength", "MaxLength"}
 
 
@@ -114,15 +118,53 @@ def test_an_upload_that_nobody_finishes_is_cleared_away(bucket: str, days: int) 
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
-def test_objects_are_kept_for_ever_by_default(bucket: str) -> None:
-    assert "Expire" not in lifecycle(STACK, bucket)
+def test_no_object_expires_by_its_age_as_that_says_nothing_of_its_state(bucket: str) -> None:
+    rules = lifecycle(STACK, bucket)
+    reports = {"ExpireReports"} if bucket == "InboxBucket" else set()
+    assert rules.keys() == {"AbortIncompleteUploads", "ExpireDeleteMarkers", "ExpireNoncurrentVersions"} | reports
+    assert rules["ExpireDeleteMarkers"].keys() - {"Id", "Status"} == {"ExpiredObjectDeleteMarker"}
+    assert rules["ExpireNoncurrentVersions"].keys() - {"Id", "Status"} == {"NoncurrentVersionExpiration"}
 
 
-@pytest.mark.parametrize(("bucket", "other"), [("Inbox", "Outbox"), ("Outbox", "Inbox")])
-def test_objects_expire_after_the_parameter_of_their_bucket(bucket: str, other: str) -> None:
-    deployed = stack(**{f"{bucket}RetentionDays": "30"})
-    assert lifecycle(deployed, f"{bucket}Bucket")["Expire"]["ExpirationInDays"] == "30"
-    assert "Expire" not in lifecycle(deployed, f"{other}Bucket")
+def test_reports_alone_expire_after_400_days() -> None:
+    rule = lifecycle(STACK, "InboxBucket")["ExpireReports"]
+    assert rule == {"Id": "ExpireReports", "Status": "Enabled", "Prefix": "reports/", "ExpirationInDays": 400}
+
+
+RULES_PARAMETER = TEMPLATE["Parameters"]["RetentionRules"]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "{}",
+        '{"duba": {"ACKNOWLEDGED": 90, "UNAVAILABLE": 30}, "*": {"DELIVERED": 90, "FAILED": 180}}',
+        '{"altinn":{"DELIVERED":null,"STORED":1},"digitale-gemeinde":{}}',
+    ],
+)
+def test_the_rules_of_retention_are_taken(rules: str) -> None:
+    assert re.fullmatch(RULES_PARAMETER["AllowedPattern"], rules)
+    assert read_rules(rules) == read_settings({**LEAST, "AMTSBOTE_RETENTION_RULES": rules}).retention_rules
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        *("", "[]", "90", '{"duba": 90}', '{"duba": {"QUARANTINED": 90}}', '{"duba": {"ACKNOWLEDGED": 0}}'),
+        *('{"duba": {"ACKNOWLEDGED": -1}}', '{"duba": {"ACKNOWLEDGED": 1.5}}', '{"duba": {"ACKNOWLEDGED": "90"}}'),
+        *('{"duba": {"DISCOVERED": 90}}', '{"duba": {"SENT": 90}}', '{"duba": {"ACKNOWLEDGED": 90}', "{'duba': {}}"),
+    ],
+)
+def test_rules_of_retention_that_are_wrong_are_refused_by_the_template_and_by_the_function(rules: str) -> None:
+    assert not re.fullmatch(RULES_PARAMETER["AllowedPattern"], rules)
+    with pytest.raises(ValidationError):
+        read_settings({**LEAST, "AMTSBOTE_RETENTION_RULES": rules})
+
+
+def test_the_environments_of_samconfig_have_rules_that_are_taken() -> None:
+    said = re.findall(r"RetentionRules=\"(.*)\"'", (ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+    assert len(said) == 1
+    assert read_rules(said[0].replace('\\"', '"')).of("duba")
 
 
 @pytest.mark.parametrize("bucket", BUCKETS)
@@ -260,11 +302,13 @@ def test_the_schedules_tick_each_task_of_each_portal_at_its_rate() -> None:
         "acknowledge": STACK.parameters["AcknowledgeRate"],
         "track": STACK.parameters["TrackRate"],
     }
+    erasing = (STACK.parameters["RetainRate"], '{"portal":"all","task":"retain"}', "${RetainAllQueue.Arn}")
     expected = {(portal, t) for portal in ("duba", "docxworld", "digitale-gemeinde", "altinn") for t in rates}
-    assert sorted(ticks()) == sorted(
+    dispatched = [
         (rates[task], f'{{"portal":"{portal}","task":"{task}"}}', f"${{Dispatch{logical(portal)}Queue.Arn}}")
         for portal, task in expected
-    )
+    ]
+    assert sorted(ticks()) == sorted([*dispatched, erasing])
 
 
 def test_schedules_can_be_stopped_and_drops_go_on() -> None:

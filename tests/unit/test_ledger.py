@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from amtsbote.audit import sealed, verify
 from amtsbote.deliveries import DropRow, DropState, Failed, Failure, Reported, SendLease, Told, TrackLater, received
 from amtsbote.dropbook import LedgerDropBook
 from amtsbote.errors import Retry
@@ -21,7 +22,6 @@ from amtsbote.lifecycle import (
     ImpossibleTransition,
     ItemRow,
     LeaseTaken,
-    Past,
     Requeued,
     Work,
     opened,
@@ -29,7 +29,7 @@ from amtsbote.lifecycle import (
 from amtsbote.portals.portal import AcknowledgePolicy
 from amtsbote.portals.protocols import Delivery, Finding, KnownDrop, Outcome, Step
 from amtsbote.status import ConnectionStatus, failed, throttled
-from tests.unit.support import NOW, Clock, Recorder, later, refusal
+from tests.unit.support import NOW, Clock, Logged, Recorder, later, refusal
 
 RECORD = {"id": 214, "aktenzeichen": "Müller ./. Größe €", "preis": 1.25, "leer": None, "liste": [], "emoji": "🙂"}
 
@@ -87,7 +87,7 @@ class Elsewhere:
 def test_an_item_is_opened_once(ledger: Ledger) -> None:
     assert ledger.open(item())
     assert not ledger.open(replace(item(), record="other"))
-    assert ledger.item("duba", "klinikum", "214") == item()
+    assert ledger.item("duba", "klinikum", "214") == sealed(item(), "unknown")
 
 
 def test_an_unknown_item_has_no_row(ledger: Ledger) -> None:
@@ -126,7 +126,7 @@ def test_each_write_counts_up_the_version_and_happens_at_the_clocks_time(ledger:
     ledger.open(item())
     clock.forward(seconds=7)
     row = ledger.advance(item(), LeaseTaken(later(minutes=4)))
-    assert (row.version, row.history[-1]) == (2, Past(later(seconds=7), "FETCHING"))
+    assert (row.version, row.history[-1].at, row.history[-1].state) == (2, later(seconds=7), "FETCHING")
 
 
 def test_an_event_that_changes_nothing_writes_nothing(ledger: Ledger, client: Recorder) -> None:
@@ -435,3 +435,67 @@ def test_statuses_of_connections_are_apart(ledger: Ledger) -> None:
 def test_an_item_and_a_connection_of_the_same_names_are_apart(ledger: Ledger) -> None:
     ledger.open(item("x"))
     assert ledger.status("duba", "klinikum").version == 0
+
+
+# --- the trail ---
+
+
+def test_a_step_is_sealed_as_that_of_whoever_the_ledger_works_for(table: str, dynamodb: Any, clock: Clock) -> None:
+    for name in ("poll", "fetch"):
+        ledger = Ledger(dynamodb, table, clock, lambda name=name: name)  # type: ignore[misc]
+        row = ledger.item("duba", "klinikum", "214")
+        ledger.open(item()) if row is None else ledger.advance(row, LeaseTaken(later(minutes=4)))
+    row = ledger.item("duba", "klinikum", "214")
+    assert row is not None
+    assert [(past.state, past.by) for past in row.history] == [("DISCOVERED", "poll"), ("FETCHING", "fetch")]
+    assert verify(row) == []
+
+
+def test_a_drop_that_was_opened_is_returned_as_it_was_written(ledger: Ledger) -> None:
+    row = ledger.open_drop(drop())
+    assert row == ledger.drop(drop()) == sealed(drop(), "unknown")
+
+
+def test_a_step_that_came_in_between_is_in_the_trail(table: str, dynamodb: Any, clock: Clock) -> None:
+    """The step is judged and sealed anew on the row that another worker has changed."""
+    other = Ledger(dynamodb, table, clock, lambda: "other")
+    other.open(item())
+    row = other.item("duba", "klinikum", "214")
+    assert row is not None
+    mine: Any = Elsewhere(dynamodb, lambda: other.advance(row, Requeued()))
+    taken = Ledger(mine, table, clock, lambda: "mine").advance(row, LeaseTaken(later(minutes=4)))
+    assert ([past.by for past in taken.history], taken.version) == (["other", "mine"], 3)
+    assert verify(taken) == []
+
+
+def test_each_step_is_logged_once_with_the_begin_of_its_digest_and_nothing_personal(
+    ledger: Ledger, logged: Logged
+) -> None:
+    ledger.open(item())
+    row = ledger.item("duba", "klinikum", "214")
+    assert row is not None
+    ledger.advance(row, Requeued())  # a change, and no step
+    (line,) = [json.loads(line) for line in logged().splitlines()]
+    said = {name: line[name] for name in ("message", "connection", "id", "state", "number", "seal")}
+    digest = str(row.history[0].digest)
+    assert said == {
+        "message": "step",
+        "connection": "klinikum",
+        "id": "214",
+        "state": "DISCOVERED",
+        "number": 1,
+        "seal": digest[:16],
+    }
+    assert line.keys() - said.keys() <= {"level", "location", "timestamp", "service"}
+
+
+def test_a_drops_step_is_logged_by_its_version_as_its_key_may_name_somebody(ledger: Ledger, logged: Logged) -> None:
+    ledger.open_drop(drop(key="docxworld/klinikum/t/Erika Muster.pdf"))
+    assert json.loads(logged())["version"] == "v1"
+    assert "Erika" not in logged()
+
+
+def test_what_is_empty_in_a_step_is_not_stored(ledger: Ledger, client: Recorder) -> None:
+    ledger.open(item())
+    (step,) = client.named("put_item")[-1]["Item"]["history"]["L"]
+    assert step["M"].keys() == {"at", "state", "by", "number", "digest"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from amtsbote.messages import ConnectionTask, DropRequest, FetchRequest, Message, Task, Tick
+from amtsbote.messages import ConnectionTask, DropRequest, FetchRequest, Message, RouteRequest, Task, Tick
 from amtsbote.queues import Attempt, Queue, each_record
 from amtsbote.rotation import RotationRequest, Step
 from tests.unit.support import NOW
@@ -20,6 +20,8 @@ MODELS: dict[str, type[Message]] = {
     "deliver-unrouted": DropRequest,
     "dispatch": Tick,
     "dispatch-reconcile": Tick,
+    "retain": Tick,
+    "route": RouteRequest,
     "fetch": FetchRequest,
     "poll": ConnectionTask,
     "poll-reconcile": ConnectionTask,

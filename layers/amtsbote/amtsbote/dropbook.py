@@ -28,4 +28,13 @@ class LedgerDropBook:
 def _known(row: DropRow | None) -> KnownDrop | None:
     if row is None:
         return None
-    return KnownDrop(row.version_id, row.state in PENDING, status_of(row), row.portal_id, json.loads(row.result))
+    failed = row.failure is not None
+    return KnownDrop(
+        row.version_id,
+        row.state in PENDING,
+        status_of(row),
+        row.portal_id,
+        json.loads(row.result),
+        row.failure.code if row.failure else None,
+        row.history[-1].at if failed and row.history else None,
+    )

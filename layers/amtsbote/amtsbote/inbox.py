@@ -9,7 +9,7 @@ Memory per file: two parts (16 MiB) plus one chunk. A file that has to be seen w
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,8 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 from botocore.exceptions import ClientError
 
 from amtsbote.errors import Quarantine, Retry
-from amtsbote.keys import document_key, quarantine_key, safe_name
+from amtsbote.keys import DOCUMENT, document_key, quarantine_key, safe_name
+from amtsbote.lifecycle import Contents
 from amtsbote.portals.protocols import IncomingFile
 from amtsbote.storage import (
     JSON_TYPE,
@@ -28,6 +29,7 @@ from amtsbote.storage import (
     MISSING,
     TAKEN,
     code_of,
+    delete_below,
     exists,
     get_or_none,
     json_text,
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 PART_BYTES = 8 * 1024 * 1024  # S3 takes at least 5 MiB
 READ_BYTES = 256 * 1024
 SPOOL_BYTES = 1024 * 1024 * 1024  # what is larger and needs no check of its structure is not kept as evidence
+FILE_BYTES_AT_MOST = 10_000 * PART_BYTES  # S3 takes no more parts
+FILE_TOO_LARGE = "FILE_TOO_LARGE"
 SCHEMA = "amtsbote.document/1"
 PROCESSED_TAG = ("processed", "true")
 
@@ -81,13 +85,15 @@ class Identity:
 class Inbox:
     """The inbox bucket."""
 
-    def __init__(self, client: "S3Client", bucket: str) -> None:
+    def __init__(self, client: "S3Client", bucket: str, file_bytes_at_most: int = FILE_BYTES_AT_MOST) -> None:
         self._client = client
         self._bucket = bucket
+        self._file_bytes_at_most = file_bytes_at_most
 
     def store_all(self, prefix: str, files: Iterable[IncomingFile], *, last_try: bool) -> list[StoredFile]:
         """Store the files of an item in order, under safe and unique names.
 
+        Nothing is read beyond what a file announces, or beyond what any file may have.
         Quarantine when a file is unreadable; its bytes are then kept in quarantine. What looks like a passing fault is
         a Retry, until `last_try`.
         """
@@ -137,14 +143,60 @@ class Inbox:
             raise
         return PROCESSED_TAG in [(tag["Key"], tag["Value"]) for tag in answer["TagSet"]]
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the objects of an item and their sizes in bytes, by key."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=f"{prefix}/")
+        return {each["Key"]: each["Size"] for page in pages for each in page.get("Contents", [])}
+
+    def documents(self, prefix: str, after: str | None) -> Iterator[tuple[str, dict[str, datetime]]]:
+        """Yield, for each thousand keys below a prefix and after a key, the last of them and which are document.json.
+
+        With each of these comes when it was written (UTC).
+        """
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=prefix, StartAfter=after or prefix
+        )
+        for page in pages:
+            found = page.get("Contents", [])
+            if found:
+                written_at = {each["Key"]: each["LastModified"] for each in found}
+                yield found[-1]["Key"], {key: at for key, at in written_at.items() if key.endswith(f"/{DOCUMENT}")}
+
+    def sha256(self, key: str, check: Callable[[], None], version_id: str | None = None) -> str | None:
+        """Return the SHA-256 of an object, or of a version of it, None where there is none.
+
+        `check` is called while it is read, and may end that by an error.
+        """
+        version: Any = {"VersionId": version_id} if version_id else {}
+        try:
+            body = self._client.get_object(Bucket=self._bucket, Key=key, **version)["Body"]
+        except ClientError as error:
+            if code_of(error) in MISSING:
+                return None
+            raise
+        digest = hashlib.sha256()
+        for chunk in body.iter_chunks(READ_BYTES):
+            check()
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def erase(self, prefix: str) -> None:
+        """Delete an item's files, document.json and what is in quarantine of it, in every version; no other item's.
+
+        Repeating is safe. Retry when S3 does not delete all of them.
+        """
+        for place in (f"{prefix}/", quarantine_key(prefix, "")):
+            delete_below(self._client, self._bucket, place)
+
     def _store(self, prefix: str, name: str, file: IncomingFile, *, last_try: bool) -> StoredFile:
         upload = _Upload(self._client, self._bucket, f"{prefix}/{name}", file.content_type)
         with upload, _spool(file) as spool:
             try:
                 for chunk in file.chunks:
                     upload.write(chunk)
+                    _refuse_excess(file, upload.size, self._file_bytes_at_most)
                     if spool is not None:
-                        spool.write(chunk)
+                        _keep(spool, chunk)
                 _check(file, upload, spool)
             except Quarantine as error:
                 self._set_aside(prefix, name, upload, spool, error, last_try=last_try)
@@ -158,7 +210,7 @@ class Inbox:
     ) -> None:
         if error.may_pass and not last_try:
             raise Retry(error.code, error.message) from error
-        if spool is None and upload.is_partly_sent:
+        if error.code == FILE_TOO_LARGE or (spool is None and upload.is_partly_sent):
             return  # its beginning is gone, and an end alone would pass for the whole
         evidence = spool if spool is not None else BytesIO(upload.buffered)
         evidence.seek(0)
@@ -179,6 +231,21 @@ class Inbox:
         return size, digest.hexdigest()
 
 
+def contents_of(document: Mapping[str, Any]) -> Contents:
+    """Return what the ledger keeps of a document, given what its document.json says."""
+    files = document["files"]
+    names = [name for each in files for name in _names(each["name"], each.get("portalName"))]
+    size = sum(each["size"] for each in files)
+    return Contents(tuple(dict.fromkeys(names)), size, hashlib.sha256(json_text(document)).hexdigest())
+
+
+def _names(name: str, portal_name: str | None) -> tuple[str, ...]:
+    """Return the names that people know a file by: one that only has something put before it is no other name."""
+    if not portal_name:
+        return (name,)
+    return (portal_name,) if name.endswith(portal_name) else (portal_name, name)
+
+
 @contextmanager
 def _spool(file: IncomingFile) -> Iterator[IO[bytes] | None]:
     """Provide a file (in memory while small) for content that may have to be seen whole, None where it need not be."""
@@ -189,9 +256,29 @@ def _spool(file: IncomingFile) -> Iterator[IO[bytes] | None]:
         yield cast(IO[bytes], spool)
 
 
+def _refuse_excess(file: IncomingFile, received: int, at_most: int) -> None:
+    if file.size is not None and received > file.size:
+        raise _other_size(f"{received} or more", file.size)
+    limit = at_most if file.verify is None else min(at_most, SPOOL_BYTES)
+    if received > limit:
+        raise Quarantine(FILE_TOO_LARGE, f"the file has more than {limit} bytes; its beginning was not kept")
+
+
+def _other_size(received: str, announced: int) -> Quarantine:
+    return Quarantine("SIZE_DIFFERS", f"{received} bytes came, {announced} were announced", may_pass=True)
+
+
+def _keep(spool: IO[bytes], chunk: bytes) -> None:
+    """Keep a piece of a file; Retry where other workers have filled the disk."""
+    try:
+        spool.write(chunk)
+    except OSError as error:
+        raise Retry("NO_ROOM", f"the disk takes no more of the file: {error.strerror}") from error
+
+
 def _check(file: IncomingFile, upload: "_Upload", spool: IO[bytes] | None) -> None:
     if file.size is not None and upload.size != file.size:
-        raise Quarantine("SIZE_DIFFERS", f"{upload.size} bytes came, {file.size} were announced", may_pass=True)
+        raise _other_size(str(upload.size), file.size)
     if file.verify is not None and spool is not None:
         spool.seek(0)
         file.verify(cast(BinaryIO, spool))

@@ -8,12 +8,16 @@ believe that theirs is the change that happened. Layout of the keys:
     DROP#<bucket>/<key>                   NEWEST          which version of the key is the newest
     DROP#<bucket>/<key>                   NEWEST_SENT     which version of those that the portal has is the newest
     PROOF#<portal>#<connection>#<name>    AWAITED         the delivery that an item of this name will prove
+    ROUTE#<portal>/<connection>/<id>      <origin>#<rule>#<file>   one file copied by a rule, in the chain of that item
     CONNECTION#<portal>#<connection>      STATUS          watermark and health of a connection
-    WORD#<portal>#<connection>            <subject>#<word>#<begin>#<digest>   the row that is found by a word
+    WORD#<portal>#<connection>            <subject>#<word>#<digest>   the row (of that key's digest) found by a word
+    ACCOUNTS                              <portal>#<connection>   a connection that rows were opened for
+    AUDIT#<portal>#<connection>           <number>        one action of a person (`AUDIT##`: on the whole stack)
 
 The sparse index `due` holds the rows with work: dueQueue `<work>#<portal>#<connection>`, dueAt. The index `shelves`
 holds the key of every item and drop for people who look for one: shelf `<kind>#<portal>#<connection>#<shelf>`,
-shelvedAt `<begin>#<digest>`, where begin is the moment at which the row was opened.
+shelvedAt `<begin>#<digest>`, where begin is the moment at which the row was opened. The table itself deletes what
+has an `expiresAt` (seconds since 1970) then.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,29 +31,40 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 from pydantic import TypeAdapter
 
+from amtsbote.audit import WITNESS_LETTERS, Deed, next_deed, sealed
 from amtsbote.batches import in_batches
-from amtsbote.deliveries import DropEvent, DropRow, Reported, advance_drop, shelf_of_drop, words_of_drop
+from amtsbote.chain import CopyEvent, RoutedCopy, advance_copy
+from amtsbote.deliveries import DropEvent, DropRow, Originated, Reported, advance_drop, shelf_of_drop, words_of_drop
 from amtsbote.errors import Retry
 from amtsbote.lifecycle import (
+    Committed,
     Hydrated,
     ItemEvent,
     ItemRow,
+    Past,
+    Released,
     Reopened,
     Shelf,
+    Subject,
     Word,
     Work,
     advance,
     shelf_of,
+    spelled,
     words_of,
+    words_of_files,
 )
+from amtsbote.observability import log
 from amtsbote.proofs import Awaited, awaited_again, proven
 from amtsbote.status import ConnectionStatus
 from amtsbote.times import sortable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import PaginatorConfigTypeDef
 
-Row = TypeVar("Row", ItemRow, DropRow, Awaited, ConnectionStatus)
+Row = TypeVar("Row", ItemRow, DropRow, Awaited, ConnectionStatus, RoutedCopy)
+Lived = TypeVar("Lived", ItemRow, DropRow)
 Key = tuple[str, str]
 Attributes = dict[str, Any]
 
@@ -60,11 +75,16 @@ DIGEST_LETTERS = 16
 QUERY_PAGE = 1000
 AFTER_ALL = "\U0010ffff"  # sorts behind every text
 NEWEST, NEWEST_SENT = "NEWEST", "NEWEST_SENT"
+ACCOUNTS = "ACCOUNTS"
+NOBODY = "unknown"
+NUMBER_DIGITS = 12  # of an action in its trail, so that text order is its order
 
 _ITEM = TypeAdapter(ItemRow)
 _DROP = TypeAdapter(DropRow)
 _AWAITED = TypeAdapter(Awaited)
 _STATUS = TypeAdapter(ConnectionStatus)
+_COPY = TypeAdapter(RoutedCopy)
+_DEED = TypeAdapter(Deed)
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
@@ -95,19 +115,31 @@ class Shelved:
 
 
 class Ledger:
-    """The table, seen as rows. `clock` returns the current moment in UTC."""
+    """The table, seen as rows. `clock` returns the current moment in UTC, `by` whose steps the trail will say they are.
 
-    def __init__(self, client: "DynamoDBClient", table: str, clock: Callable[[], datetime]) -> None:
+    `by` is asked only when something is changed.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        clock: Callable[[], datetime],
+        by: Callable[[], str] = lambda: NOBODY,
+    ) -> None:
         self._client = client
         self._table = table
         self.clock = clock
+        self._by = by
+        self._enrolled: set[tuple[str, str]] = set()
 
     # --- inbound items ---
 
     def open(self, row: ItemRow) -> bool:
         """Write the first row of an item; False when there is one already, which is left as it is."""
+        self._enrol(row.portal, row.connection)
         self._note_words(row, words_of(row.record))
-        return self._create(item_key(row.portal, row.connection, row.id), row, _ITEM)
+        return self._open(row, _ITEM) is not None
 
     def item(self, portal: str, connection: str, id_: str) -> ItemRow | None:
         """Return the row of an item as it is now."""
@@ -127,8 +159,12 @@ class Ledger:
         """Let an event happen to an item and return its row; a row changed meanwhile is read and judged anew."""
         if isinstance(event, Hydrated | Reopened):
             self._note_words(row, words_of(event.record))
+        if isinstance(event, Committed | Released):
+            known = words_of(row.record)
+            words = words_of_files(row.id, event.contents.names)
+            self._note_words(row, [word for word in words if word not in known])
         key = item_key(row.portal, row.connection, row.id)
-        return self._change(key, row, lambda current: advance(current, event, self.clock()), _ITEM)
+        return self._step(key, row, lambda current: advance(current, event, self.clock()), _ITEM)
 
     def due_items(self, work: Work, portal: str, connection: str) -> Iterator[ItemRow]:
         """Yield the items whose work is due, the longest waiting first."""
@@ -139,11 +175,13 @@ class Ledger:
 
     def open_drop(self, row: DropRow) -> DropRow:
         """Write the first row of a drop, or return the one there is; remember it if it is the newest version."""
+        known = self._get(drop_key(row))
+        if known is not None:
+            return _DROP.validate_python(known)
+        self._enrol(row.portal, row.connection)
         self._note(newest_key(row), row)
         self._note_words(row, words_of_drop(row))
-        if self._create(drop_key(row), row, _DROP):
-            return row
-        return self.drop(row)
+        return self._open(row, _DROP) or self.drop(row)
 
     def drop(self, row: DropRow) -> DropRow:
         """Return the drop's row as it is now."""
@@ -152,11 +190,13 @@ class Ledger:
 
     def advance_drop(self, row: DropRow, event: DropEvent) -> DropRow:
         """Let an event happen to a drop and return its row; a row changed meanwhile is read and judged anew."""
+        if isinstance(event, Originated) and event.answered_as is not None:
+            self._note_words(row, words_of_drop(replace(row, answered_as=event.answered_as)))
         if isinstance(event, Reported) and row.portal_id is None:
             # first, so that no crash leaves a delivery that is not found
             self._note_words(row, words_of_drop(replace(row, portal_id=event.delivery.portal_id))[-1:])
             self._note(newest_sent_key(row), row)
-        return self._change(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
+        return self._step(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
 
     def due_drops(self, portal: str, connection: str, work: Work = Work.TRACK) -> Iterator[DropRow]:
         """Yield the deliveries whose work is due, the longest waiting first."""
@@ -186,6 +226,38 @@ class Ledger:
         attributes = {"sequence": row.sequence, "versionId": row.version_id}
         condition = "attribute_not_exists(pk) OR #sequence < :sequence"
         self._put(key, attributes, condition, {":sequence": row.sequence}, {"#sequence": "sequence"})
+
+    # --- what was routed ---
+
+    def open_copy(self, copy: RoutedCopy) -> RoutedCopy:
+        """Write the first row of a copy, or return the one there is."""
+        found = self._get(copy_key(copy))
+        if found is None and self._create(copy_key(copy), copy, _COPY):
+            return copy
+        return _COPY.validate_python(found or self._get(copy_key(copy)))
+
+    def advance_copy(self, copy: RoutedCopy, event: CopyEvent) -> RoutedCopy:
+        """Let an event happen to a copy and return its row; a row changed meanwhile is read and judged anew."""
+        return self._change(copy_key(copy), copy, lambda current: advance_copy(current, event, self.clock()), _COPY)
+
+    def chain(self, root: str) -> list[RoutedCopy]:
+        """Return all copies of the chain that began at an item (`<portal>/<connection>/<id>`), the first hop first."""
+        found = self._query("pk = :root", {":root": copy_partition(root)}, {}, ConsistentRead=True)
+        return sorted((_COPY.validate_python(each) for each in found), key=lambda each: (each.hops, each.changed_at))
+
+    def answered_by(self, portal: str, connection: str, name: str) -> DropRow | None:
+        """Return the routed drop that what arrives at a connection answers under a name, None where there is none.
+
+        Another connection of the portal may have sent it: some accounts only send, and others only receive.
+        """
+        others = [other for at, other in self.accounts() if at == portal and other != connection]
+        for account in (connection, *others):
+            begin = {":place": word_partition(portal, account), ":begin": f"{Subject.REFERENCE}#{spelled(name)}#"}
+            found = self._query("pk = :place AND begins_with(sk, :begin)", begin, {}, ConsistentRead=True)
+            for row in self.rows([(each["ofPk"], each["ofSk"]) for each in found]).values():
+                if isinstance(row, DropRow) and row.answered_as == name:
+                    return row
+        return None
 
     # --- proofs ---
 
@@ -226,6 +298,73 @@ class Ledger:
         """Let a pure change happen to a connection's status and return it."""
         return self._change(status_key(status.portal, status.connection), status, change, _STATUS)
 
+    def accounts(self) -> list[tuple[str, str]]:
+        """Return portal and connection of all that rows were ever opened for; both are empty for keys of no rule.
+
+        A connection whose secret is deleted stays among them.
+        """
+        found = self._query("pk = :place", {":place": ACCOUNTS}, {"PageSize": QUERY_PAGE}, ConsistentRead=True)
+        return [(portal, connection) for portal, _, connection in (each["sk"].partition("#") for each in found)]
+
+    def _enrol(self, portal: str, connection: str) -> None:
+        """Remember a connection, before its first row; a process writes that once."""
+        if (portal, connection) not in self._enrolled:
+            self._put((ACCOUNTS, f"{portal}#{connection}"), {}, "attribute_not_exists(pk)")
+            self._enrolled.add((portal, connection))
+
+    # --- what is kept no longer ---
+
+    def erasing(self, portal: str, connection: str) -> Iterator[ItemRow | DropRow]:
+        """Yield the rows whose erasure was begun and has not ended, the longest waiting first."""
+        for found in self._due(Work.ERASE, portal, connection):
+            yield _row_of(found)
+
+    def opened_before(self, place: Place, moment: datetime) -> Iterator[ItemRow | DropRow]:
+        """Yield the rows of a shelf that were opened before then, oldest first, a hundred of them in memory."""
+        found = self._query(
+            "shelf = :shelf AND shelvedAt < :before",
+            {":shelf": shelf_name(place), ":before": sortable(moment)},
+            {"PageSize": BATCH_GET_LIMIT},
+            IndexName="shelves",
+        )
+        for some in in_batches((_shelved(each).key for each in found), BATCH_GET_LIMIT):
+            yield from self.rows(some).values()
+
+    def forget_words(self, row: ItemRow | DropRow) -> None:
+        """Take away the words that a row is found by; repeating is safe."""
+        for word in words_of_drop(row) if isinstance(row, DropRow) else row.words:
+            self._client.delete_item(TableName=self._table, Key=_dump_key(word_key(row, word)))
+
+    def expire_notes(self, row: DropRow, at: datetime) -> None:
+        """Let the notes that a drop is the newest of its key end with its row; those of a newer drop stay."""
+        attributes = {"sequence": row.sequence, "versionId": row.version_id, "expiresAt": int(at.timestamp())}
+        for key in (newest_key(row), newest_sent_key(row)):
+            is_own = {":version": row.version_id}
+            self._put(key, attributes, "#version = :version", is_own, {"#version": "versionId"})
+
+    # --- what people did ---
+
+    def note_deed(self, deed: Deed) -> Deed:
+        """Append an action to the trail of its connection, or of the stack, and return it numbered and sealed."""
+        for _ in range(CONFLICT_ROUNDS):
+            last = self._last_deed(deed.portal, deed.connection)
+            noted = next_deed(replace(deed, by=deed.by or self._by()), last)
+            key = deed_key(noted.portal, noted.connection, noted.number)
+            if self._put(key, _DEED.dump_python(noted, mode="json"), "attribute_not_exists(pk)"):
+                return noted
+        raise Retry("TRAIL_CONTENDED", "too many people do something with this connection at once")
+
+    def deeds(self, portal: str, connection: str, *, after: int = 0, limit: int) -> list[Deed]:
+        """Return up to `limit` actions of a trail, the first of them the one `after` that number."""
+        pk, since = deed_key(portal, connection, after)
+        condition = "pk = :place AND sk > :after"
+        return [_DEED.validate_python(each) for each in self._pages(condition, {":place": pk, ":after": since}, limit)]
+
+    def _last_deed(self, portal: str, connection: str) -> Deed | None:
+        place = {":place": deed_key(portal, connection, 0)[0]}
+        found = self._pages("pk = :place", place, 1, ScanIndexForward=False, ConsistentRead=True)
+        return _DEED.validate_python(found[0]) if found else None
+
     # --- what people look for ---
 
     def on_shelf(
@@ -246,15 +385,11 @@ class Ledger:
     def found_by(
         self, portal: str, connection: str, word: Word, *, only_begins: bool = False, limit: int
     ) -> list[Shelved]:
-        """Return up to `limit` rows that a word, or all that begin so, speak of: by word, then newest first."""
+        """Return up to `limit` rows that a word, or all that begin so, speak of: by word, in no order of time."""
         begin = f"{word.subject}#{word.text}" + ("" if only_begins else "#")
-        pages = self._pages(
-            "pk = :place AND begins_with(sk, :begin)",
-            {":place": word_partition(portal, connection), ":begin": begin},
-            limit,
-            ScanIndexForward=False,
-        )
-        return [Shelved("#".join(each["sk"].split("#")[-2:]), (each["ofPk"], each["ofSk"])) for each in pages]
+        values = {":place": word_partition(portal, connection), ":begin": begin}
+        pages = self._pages("pk = :place AND begins_with(sk, :begin)", values, limit)
+        return [Shelved(each["at"], (each["ofPk"], each["ofSk"])) for each in pages]
 
     def versions_of(self, bucket: str, key: str, *, limit: int) -> list[DropRow]:
         """Return up to `limit` versions of an outbox key, in no order."""
@@ -266,7 +401,7 @@ class Ledger:
         found: dict[Key, ItemRow | DropRow] = {}
         for some in in_batches(keys, BATCH_GET_LIMIT):
             for each in self._batch_get(some):
-                row = _ITEM.validate_python(each) if "id" in each else _DROP.validate_python(each)
+                row = _row_of(each)
                 found[key_of(row)] = row
         return {key: found[key] for key in keys if key in found}
 
@@ -285,24 +420,50 @@ class Ledger:
 
     def _pages(self, condition: str, values: Mapping[str, str], limit: int, **more: Any) -> list[Attributes]:
         """Return the first `limit` answers to a query, key attributes and all."""
+        return list(self._query(condition, values, {"MaxItems": limit, "PageSize": min(limit, QUERY_PAGE)}, **more))
+
+    def _query(
+        self, condition: str, values: Mapping[str, str], paging: "PaginatorConfigTypeDef", **more: Any
+    ) -> Iterator[Attributes]:
+        """Yield the answers to a query, key attributes and all, one page in memory."""
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression=condition,
             ExpressionAttributeValues={name: _serialize(value) for name, value in values.items()},
-            PaginationConfig={"MaxItems": limit, "PageSize": min(limit, QUERY_PAGE)},
+            PaginationConfig=paging,
             **more,
         )
-        return [{name: _deserialize(value) for name, value in each.items()} for page in pages for each in page["Items"]]
+        for page in pages:
+            yield from ({name: _deserialize(value) for name, value in each.items()} for each in page["Items"])
 
     def _note_words(self, row: ItemRow | DropRow, words: Sequence[Word]) -> None:
         """Let a row be found by words, before it says them itself, so that no crash leaves one that is not found."""
         pk, sk = key_of(row)
+        said = {"ofPk": pk, "ofSk": sk, "at": begin_of(row)}
         for word in words:
-            name = f"{word.subject}#{word.text}#{begin_of(row)}"
-            place = (word_partition(row.portal, row.connection), name)
-            self._put(place, {"ofPk": pk, "ofSk": sk}, "attribute_not_exists(pk)")
+            self._put(word_key(row, word), said, "attribute_not_exists(pk)")
 
     # --- the table ---
+
+    def _open(self, row: Lived, codec: TypeAdapter[Lived]) -> Lived | None:
+        """Write the first row of an item or a drop and return it sealed; None where there is one."""
+        first = sealed(row, self._by())
+        if not self._create(key_of(row), first, codec):
+            return None
+        _witness(first)
+        return first
+
+    def _step(self, key: Key, row: Lived, change: Callable[[Lived], Lived], codec: TypeAdapter[Lived]) -> Lived:
+        """Let a change happen to an item or a drop, with its steps sealed in the same write."""
+
+        def seal(current: Lived) -> Lived:
+            changed = change(current)
+            return current if changed == current else sealed(changed, self._by(), current)
+
+        changed = self._change(key, row, seal, codec)
+        if changed.seal != row.seal:
+            _witness(changed)
+        return changed
 
     def _change(self, key: Key, row: Row, change: Callable[[Row], Row], codec: TypeAdapter[Row]) -> Row:
         for _ in range(CONFLICT_ROUNDS):
@@ -405,9 +566,24 @@ def newest_sent_key(row: DropRow) -> Key:
     return drop_partition(row.bucket, row.key), NEWEST_SENT
 
 
+def copy_partition(root: str) -> str:
+    """Return what the copies of one chain share."""
+    return f"ROUTE#{root}"
+
+
+def copy_key(copy: RoutedCopy) -> Key:
+    """Return the key of a copy's row."""
+    return copy_partition(copy.root), f"{copy.origin}#{copy.rule}#{copy.file}"
+
+
 def proof_key(portal: str, connection: str, name: str) -> Key:
     """Return the key of the delivery that a proof of this name is awaited for."""
     return f"PROOF#{portal}#{connection}#{name}", "AWAITED"
+
+
+def deed_key(portal: str, connection: str, number: int) -> Key:
+    """Return the key of an action in the trail of a connection; both empty, of the stack."""
+    return f"AUDIT#{portal}#{connection}", f"{number:0{NUMBER_DIGITS}d}"
 
 
 def status_key(portal: str, connection: str) -> Key:
@@ -425,6 +601,11 @@ def word_partition(portal: str, connection: str) -> str:
     return f"WORD#{portal}#{connection}"
 
 
+def word_key(row: ItemRow | DropRow, word: Word) -> Key:
+    """Return where it is noted that a word finds a row: the same place, however often and by whomever it is noted."""
+    return word_partition(row.portal, row.connection), f"{word.subject}#{word.text}#{_digest_of_key(row)}"
+
+
 def shelf_name(place: Place) -> str:
     """Return the partition of the index `shelves` for one shelf."""
     return f"{place.kind}#{place.portal}#{place.connection}#{place.shelf}"
@@ -437,20 +618,51 @@ def key_of(row: ItemRow | DropRow) -> Key:
 
 def begin_of(row: ItemRow | DropRow) -> str:
     """Return what orders rows by the moment at which they were opened, and is each row's own."""
-    opened_at = row.received_at if isinstance(row, DropRow) else row.discovered_at
-    digest = sha256("\n".join(key_of(row)).encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{sortable(opened_at)}#{digest[:DIGEST_LETTERS]}"
+    return f"{sortable(opened_at_of(row))}#{_digest_of_key(row)}"
+
+
+def _digest_of_key(row: ItemRow | DropRow) -> str:
+    return sha256("\n".join(key_of(row)).encode("utf-8", "surrogatepass")).hexdigest()[:DIGEST_LETTERS]
+
+
+def opened_at_of(row: ItemRow | DropRow) -> datetime:
+    """Return the moment at which a row was opened, which never changes."""
+    return row.received_at if isinstance(row, DropRow) else row.discovered_at
 
 
 def _attributes(row: Row, codec: TypeAdapter[Row]) -> Attributes:
     """Return what is written of a row: itself, and where the indexes hold it."""
-    return {**codec.dump_python(row, mode="json"), **_due(row), **_shelf_attributes(row)}
+    return {
+        **codec.dump_python(row, mode="json", exclude_none=True),
+        **_due(row),
+        **_shelf_attributes(row),
+        **_expiry(row),
+    }
+
+
+def _witness(row: ItemRow | DropRow) -> None:
+    """Log the begin of the latest step's digest: what the trail says can so be held against a second place."""
+    past: Past = row.history[-1]
+    which = {"version": row.version_id} if isinstance(row, DropRow) else {"id": row.id}
+    said = {"state": past.state, "number": past.number, "seal": str(past.digest)[:WITNESS_LETTERS]}
+    log.info("step", extra={"connection": row.connection, **which, **said})
 
 
 def _due(row: object) -> Attributes:
     if not isinstance(row, ItemRow | DropRow) or row.due is None:
         return {}
     return {"dueQueue": due_queue(row.due.work, row.portal, row.connection), "dueAt": sortable(row.due.at)}
+
+
+def _row_of(found: Attributes) -> ItemRow | DropRow:
+    """Return an item's or a drop's row, whichever it is."""
+    return _ITEM.validate_python(found) if "id" in found else _DROP.validate_python(found)
+
+
+def _expiry(row: object) -> Attributes:
+    if not isinstance(row, ItemRow | DropRow) or row.expires_at is None:
+        return {}
+    return {"expiresAt": int(row.expires_at.timestamp())}
 
 
 def _shelf_attributes(row: object) -> Attributes:
@@ -473,5 +685,5 @@ def _dump_key(key: Key) -> dict[str, Any]:
 
 
 def _load(found: Mapping[str, Any]) -> Attributes:
-    technical = {"pk", "sk", "dueQueue", "dueAt", "shelf", "shelvedAt"}
+    technical = {"pk", "sk", "dueQueue", "dueAt", "shelf", "shelvedAt", "expiresAt"}
     return {name: _deserialize(value) for name, value in found.items() if name not in technical}

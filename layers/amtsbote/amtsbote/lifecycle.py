@@ -4,14 +4,17 @@ DISCOVERED → FETCHING → STORED → ACKNOWLEDGED
                 ├→ QUARANTINED   bytes kept verbatim, never acknowledged, a person decides
                 └→ UNAVAILABLE   gone at the portal, or held by another client
 
+What nobody waits for any more is ERASED after the time set (`retention`), by way of ERASING: its content goes, the row
+stays.
+
 A person may want an item again that is QUARANTINED or UNAVAILABLE (→ DISCOVERED, or STORED where it had been that), and
-release what is QUARANTINED (→ STORED).
+release what is QUARANTINED (→ STORED). A STORED item whose files were lost may be wanted anew (→ DISCOVERED).
 """
 
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -31,7 +34,12 @@ PROCESSED_CHECK_AT_MOST = timedelta(minutes=15)
 HISTORY_AT_MOST = 200  # steps; a row of the ledger holds 400 KB
 WORDS_AT_MOST = 20  # per item; each is one write
 WORD_BYTES = 200
+WORDS_KEPT_AT_MOST = 100  # of all the words that an item was ever found by: 20 KB of its row
+LISTING = "LISTING"  # what an item waits for that is to be fetched anew
 BY_HAND = "BY_HAND"  # the reason of a step that a person wanted
+COMMON_NAMES: Mapping[str, str] = {"form.json": "digitale-gemeinde", "instance.json": "altinn"}
+"""File names that every item of a portal has (contract, section 2), and the portal; nobody is found by them."""
+NAMED_BY_ID = re.compile(r"message-(.+)\.zip", re.DOTALL)  # likewise, the item's id in it
 
 
 class State(StrEnum):
@@ -43,9 +51,11 @@ class State(StrEnum):
     ACKNOWLEDGED = "ACKNOWLEDGED"
     QUARANTINED = "QUARANTINED"
     UNAVAILABLE = "UNAVAILABLE"
+    ERASING = "ERASING"
+    ERASED = "ERASED"
 
 
-SETTLED = frozenset({State.STORED, State.ACKNOWLEDGED, State.QUARANTINED, State.UNAVAILABLE})
+SETTLED = frozenset(State) - {State.DISCOVERED, State.FETCHING}
 """States that no longer hold the watermark back: the item is safe, or waits for a person."""
 
 
@@ -56,6 +66,7 @@ class Work(StrEnum):
     ACKNOWLEDGE = "acknowledge"
     TRACK = "track"
     FORGET = "forget"
+    ERASE = "erase"
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,7 @@ class Shelf(StrEnum):
     UNDER_WAY = "UNDER_WAY"
     DELIVERED = "DELIVERED"
     FAILED = "FAILED"
+    ERASED = "ERASED"
 
 
 class Subject(StrEnum):
@@ -86,6 +98,7 @@ class Subject(StrEnum):
     JOB = "JOB"
     FILE = "FILE"
     PORTAL_ID = "PORTAL_ID"
+    REFERENCE = "REFERENCE"  # of a drop, by which what arrives later says that it answers it
 
 
 SUBJECTS: Mapping[str, Subject] = {"aktenzeichen": Subject.CASE, "jobid": Subject.JOB, "filename": Subject.FILE}
@@ -102,11 +115,31 @@ class Word:
 
 @dataclass(frozen=True)
 class Past:
-    """One step of a row's life: when, which state it reached, and the code that says why."""
+    """One step of a row's life: when, which state it reached, and the code that says why (the portal's, if it said).
+
+    `by` is the function that made it, or a person's pseudonym; `size_bytes` and `sha256` are of what it is about. The
+    rest is the seal, which `audit` explains: `number` counts the steps from 1, `after` is set where steps before this
+    one are no longer kept.
+    """
 
     at: datetime
     state: str
     reason: str | None = None
+    by: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    number: int | None = None
+    digest: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the ledger keeps of a document: its files' names and bytes, and the SHA-256 of its document.json."""
+
+    names: tuple[str, ...] = ()
+    size_bytes: int | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +163,9 @@ class ItemRow:
     record: str | None = None  # JSON; dropped once document.json holds it
     hints: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Past, ...] = ()
+    seal: str | None = None  # over the whole history: `audit`
+    words: tuple[Word, ...] = ()  # that the item was ever found by
+    expires_at: datetime | None = None  # when the table forgets the row itself
 
 
 class ImpossibleTransition(AmtsboteError):
@@ -171,6 +207,7 @@ class Committed:
 
     fence: int
     policy: AcknowledgePolicy
+    contents: Contents = Contents()
 
 
 @dataclass(frozen=True)
@@ -200,7 +237,9 @@ class FoundGone:
 
 @dataclass(frozen=True)
 class AcknowledgeWanted:
-    """The portal shall be told of a stored item, which so far nobody meant to tell it of."""
+    """The portal shall be told of a stored item, which so far nobody meant to tell it of; or a person wants it now."""
+
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,8 +258,28 @@ class AcknowledgeDeferred:
 
 
 @dataclass(frozen=True)
+class ErasureBegun:
+    """The content is being deleted, of a row that was in this state and had made its last step by then."""
+
+    state: str
+    ended_by: datetime
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Nothing of the content is left. The row itself is kept until then; None: for ever."""
+
+    keep_until: datetime | None
+
+
+@dataclass(frozen=True)
 class RetryWanted:
     """A person wants an item again that is in quarantine or unavailable: fetched, or told of where it is stored."""
+
+
+@dataclass(frozen=True)
+class ContentLost:
+    """A person wants a stored item, of which files are lost, fetched anew; its record comes with the portal's list."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +287,7 @@ class Released:
     """A person has let quarantined bytes into the inbox as they are; document.json is written."""
 
     policy: AcknowledgePolicy
+    contents: Contents = Contents()
 
 
 ItemEvent = (
@@ -244,6 +304,9 @@ ItemEvent = (
     | AcknowledgeDeferred
     | RetryWanted
     | Released
+    | ContentLost
+    | ErasureBegun
+    | Erased
 )
 
 
@@ -261,6 +324,7 @@ def opened(portal: str, connection: str, finding: Finding, record: str, now: dat
         record=record,
         hints=dict(finding.hints),
         history=(Past(now, State.DISCOVERED, finding.waiting_for),),
+        words=words_of(record),
     )
 
 
@@ -281,8 +345,10 @@ def advance(row: ItemRow, event: ItemEvent, now: datetime) -> ItemRow:
             return _gone(row, event, fence, reason, now)
         case AcknowledgeWanted() | Acknowledged() | AcknowledgeDeferred():
             return _told(row, event, now)
-        case RetryWanted() | Released():
+        case RetryWanted() | Released() | ContentLost():
             return _decided(row, event, now)
+        case ErasureBegun() | Erased():
+            return _erased(row, event, now)
 
 
 def lease_is_free(row: ItemRow, now: datetime) -> bool:
@@ -296,12 +362,14 @@ def _queued_again(row: ItemRow, event: Hydrated | Requeued | Reopened, now: date
     first = replace(row, queued=0, due=Due(Work.FETCH, now + REQUEUE_AFTER))
     match event:
         case Hydrated(record) if row.state is State.DISCOVERED and row.waiting_for:
-            return _step(replace(first, waiting_for=None, record=record), State.DISCOVERED, now, "READY")
+            ready = found_by(replace(first, waiting_for=None, record=record), words_of(record))
+            return _step(ready, State.DISCOVERED, now, "READY")
         case Requeued() if lease_is_free(row, now):
             pause = min(REQUEUE_AFTER * 2 ** min(row.queued, 10), REQUEUE_AT_MOST)
             return replace(row, queued=row.queued + 1, due=Due(Work.FETCH, now + pause))
-        case Reopened(record) if row.state is State.UNAVAILABLE:
-            return _step(replace(first, record=record), State.DISCOVERED, now, "LISTED_AGAIN")
+        case Reopened(record) if _may_come_again(row):
+            again = found_by(replace(first, record=record, expires_at=None), words_of(record))
+            return _step(again, State.DISCOVERED, now, "LISTED_AGAIN")
     raise ImpossibleTransition(row.state, event)
 
 
@@ -318,8 +386,8 @@ def _fetched(row: ItemRow, event: Committed | Deferred | FoundUnreadable, now: d
     _require_lease(row, event.fence)
     free = replace(row, lease_until=None, due=None)
     match event:
-        case Committed(policy=policy):
-            return _stored(free, policy, now)
+        case Committed(policy=policy, contents=contents):
+            return _stored(free, policy, contents, now)
         case Deferred(until=until, reason=reason):
             later = replace(free, due=Due(Work.FETCH, until + RETRY_GRACE))
             return _step(later, State.DISCOVERED, now, reason)
@@ -327,12 +395,15 @@ def _fetched(row: ItemRow, event: Committed | Deferred | FoundUnreadable, now: d
             return _step(free, State.QUARANTINED, now, reason)
 
 
-def _stored(row: ItemRow, policy: AcknowledgePolicy, now: datetime, reason: str | None = None) -> ItemRow:
+def _stored(
+    row: ItemRow, policy: AcknowledgePolicy, contents: Contents, now: datetime, reason: str | None = None
+) -> ItemRow:
     due = None if policy is AcknowledgePolicy.NEVER else Due(Work.ACKNOWLEDGE, now)
-    return _step(replace(row, record=None, attempts=0, due=due), State.STORED, now, reason)
+    known = found_by(row, words_of_files(row.id, contents.names))
+    return _step(replace(known, record=None, attempts=0, due=due), State.STORED, now, reason, contents)
 
 
-def _decided(row: ItemRow, event: RetryWanted | Released, now: datetime) -> ItemRow:
+def _decided(row: ItemRow, event: RetryWanted | Released | ContentLost, now: datetime) -> ItemRow:
     """Let a person's decision happen."""
     match event:
         case RetryWanted() if row.state is State.UNAVAILABLE and has_been_stored(row):
@@ -340,8 +411,10 @@ def _decided(row: ItemRow, event: RetryWanted | Released, now: datetime) -> Item
         case RetryWanted() if row.state in (State.QUARANTINED, State.UNAVAILABLE):
             again = replace(row, queued=0, due=Due(Work.FETCH, now + REQUEUE_AFTER))
             return _step(again, State.DISCOVERED, now, BY_HAND)
-        case Released(policy) if row.state is State.QUARANTINED:
-            return _stored(row, policy, now, BY_HAND)
+        case Released(policy, contents) if row.state is State.QUARANTINED:
+            return _stored(row, policy, contents, now, BY_HAND)
+        case ContentLost() if row.state is State.STORED:
+            return _step(replace(row, waiting_for=LISTING, due=None), State.DISCOVERED, now, BY_HAND)
     raise ImpossibleTransition(row.state, event)
 
 
@@ -359,12 +432,34 @@ def _told(row: ItemRow, event: AcknowledgeWanted | Acknowledged | AcknowledgeDef
     if row.state is not State.STORED:
         raise ImpossibleTransition(row.state, event)
     match event:
-        case AcknowledgeWanted():
-            return replace(row, due=Due(Work.ACKNOWLEDGE, now))
+        case AcknowledgeWanted(by_hand):
+            wanted = replace(row, due=Due(Work.ACKNOWLEDGE, now))
+            return _step(wanted, State.STORED, now, BY_HAND) if by_hand else wanted
         case Acknowledged(reason):
             return _step(replace(row, due=None), State.ACKNOWLEDGED, now, reason)
         case AcknowledgeDeferred(until, reason):
             return replace(row, due=Due(Work.ACKNOWLEDGE, until), attempts=row.attempts + 1, reason=reason)
+
+
+def _erased(row: ItemRow, event: ErasureBegun | Erased, now: datetime) -> ItemRow:
+    match event:
+        case ErasureBegun() if may_be_erased(row, event):
+            return _step(replace(row, due=Due(Work.ERASE, now)), State.ERASING, now)
+        case Erased(keep_until) if row.state is State.ERASING:
+            kept = replace(row, record=None, hints={}, words=(), due=None, expires_at=keep_until)
+            return _step(kept, State.ERASED, now)
+        case Erased() if row.state is State.ERASED:
+            return row  # another worker was quicker
+    raise ImpossibleTransition(row.state, event)
+
+
+def may_be_erased(row: ItemRow, event: ErasureBegun) -> bool:
+    """Return whether the content may go: the row is where the rule is for, for long enough, and due for nothing.
+
+    A stored item that is due for nothing is one of a connection that never tells its portal.
+    """
+    erasable = row.state in (State.STORED, State.ACKNOWLEDGED, State.UNAVAILABLE) and row.due is None
+    return erasable and row.state == event.state and row.history[-1].at <= event.ended_by
 
 
 def _require_lease(row: ItemRow, fence: int) -> None:
@@ -372,8 +467,12 @@ def _require_lease(row: ItemRow, fence: int) -> None:
         raise LeaseLost
 
 
-def _step(row: ItemRow, state: State, now: datetime, reason: str | None = None) -> ItemRow:
-    return replace(row, state=state, reason=reason, history=remembered(row.history, Past(now, state, reason)))
+def _step(
+    row: ItemRow, state: State, now: datetime, reason: str | None = None, contents: Contents | None = None
+) -> ItemRow:
+    known = contents or Contents()
+    past = Past(now, state, reason, size_bytes=known.size_bytes, sha256=known.sha256)
+    return replace(row, state=state, reason=reason, history=remembered(row.history, past))
 
 
 def remembered(history: tuple[Past, ...], past: Past) -> tuple[Past, ...]:
@@ -391,19 +490,30 @@ def remembered(history: tuple[Past, ...], past: Past) -> tuple[Past, ...]:
 
 
 def may_reopen(row: ItemRow, now: datetime) -> bool:
-    """Return whether an unavailable item that the portal lists again is worth another try: it never was stored."""
+    """Return whether an unavailable item that the portal lists again is worth another try: it never was stored.
+
+    Neither was it if it has been erased since; one that was stored and erased never comes again.
+    """
     pause: timedelta = min(REOPEN_AFTER * 2 ** min(max(row.attempts - 1, 0), 10), REOPEN_AT_MOST)
-    return row.state is State.UNAVAILABLE and not has_been_stored(row) and row.history[-1].at + pause <= now
+    return _may_come_again(row) and not has_been_stored(row) and row.history[-1].at + pause <= now
+
+
+def _may_come_again(row: ItemRow) -> bool:
+    return row.state is State.UNAVAILABLE or (row.state is State.ERASED and not has_been_stored(row))
 
 
 def has_been_stored(row: ItemRow) -> bool:
-    """Return whether the item's document has been in the inbox."""
-    return any(past.state == State.STORED for past in row.history)
+    """Return whether the item's document has been in the inbox, and nobody has given its content up since."""
+    states = [past.state for past in row.history]
+    stored = [number for number, state in enumerate(states) if state == State.STORED]
+    return bool(stored) and State.DISCOVERED not in states[stored[-1] :]
 
 
 def shelf_of(row: ItemRow) -> Shelf:
     """Return the shelf that an item stands on."""
-    return Shelf.ARRIVING if row.state in (State.DISCOVERED, State.FETCHING) else Shelf(row.state)
+    if row.state in (State.DISCOVERED, State.FETCHING):
+        return Shelf.ARRIVING
+    return Shelf.ERASED if row.state in (State.ERASING, State.ERASED) else Shelf(row.state)
 
 
 def words_of(record: str | None) -> tuple[Word, ...]:
@@ -413,6 +523,27 @@ def words_of(record: str | None) -> tuple[Word, ...]:
     except (ValueError, RecursionError):  # that nobody finds it by a word must not keep it from arriving
         return ()
     return tuple(found)[:WORDS_AT_MOST]
+
+
+def words_of_files(id_: str, names: Iterable[str]) -> tuple[Word, ...]:
+    """Return the words that an item is found by, from the names of its files, 20 at most.
+
+    Names that every item of its portal has, or that follow from its id, are none: it is found by its id.
+    """
+    spelt = dict.fromkeys(text for name in names if (text := spelled(name)))
+    own = (text for text in spelt if text not in COMMON_NAMES and id_in_name(text) != spelled(id_))
+    return tuple(Word(Subject.FILE, text) for text in own)[:WORDS_AT_MOST]
+
+
+def found_by(row: ItemRow, words: Iterable[Word]) -> ItemRow:
+    """Return the row, which is found by these words too; it remembers the latest, so that they can be taken away."""
+    return replace(row, words=tuple(dict.fromkeys((*row.words, *words)))[-WORDS_KEPT_AT_MOST:])
+
+
+def id_in_name(text: str) -> str | None:
+    """Return the item's id that a file's name (as `spelled`) follows from, None where it is a name of its own."""
+    found = NAMED_BY_ID.fullmatch(text)
+    return found and found[1]
 
 
 def _words(value: Any) -> Iterator[Word]:

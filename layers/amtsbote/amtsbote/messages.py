@@ -22,9 +22,10 @@ class Task(StrEnum):
     """What a schedule asks for."""
 
     POLL = "poll"
-    RECONCILE = "reconcile"  # a poll that asks without a watermark
+    RECONCILE = "reconcile"  # a poll without a watermark that compares, too
     ACKNOWLEDGE = "acknowledge"
     TRACK = "track"
+    RETAIN = "retain"  # of all portals at once
 
 
 class Tick(Message):
@@ -35,12 +36,19 @@ class Tick(Message):
 
 
 class ConnectionTask(Message):
-    """One task for one connection; `changed_at` is when its secret was changed last."""
+    """One task for one connection; `changed_at` is when its secret was changed last.
+
+    The rest is of a reconciliation: look at `everything`, read and hash files (`deep`), or go on with the one that
+    began at `goes_on`.
+    """
 
     portal: str
     connection: str
     task: Task
     changed_at: datetime | None = None
+    everything: bool | None = None
+    deep: bool | None = None
+    goes_on: datetime | None = None
 
 
 class FetchRequest(Message):
@@ -77,3 +85,17 @@ class DropRequest(Message):
     """Deliver this object version: EventBridge's "Object Created" event, of which only this much is read."""
 
     detail: DropDetail
+
+
+class ArrivedDetail(Message):
+    """What our own event says of a document that arrived."""
+
+    portal: str
+    connection: str
+    id: str
+
+
+class RouteRequest(Message):
+    """Copy this document where the rules say: our own event "Document Received", of which only this much is read."""
+
+    detail: ArrivedDetail

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import RawIOBase
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
+from amtsbote.chain import provenance_of, without_mark
 from amtsbote.errors import Reject, Retry
 from amtsbote.keys import DropAddress, drop_reference
 from amtsbote.messages import DropRequest
 from amtsbote.portals.protocols import UNREADABLE, Drop
+from amtsbote.reconciliation import Dropped
 from amtsbote.storage import MARKED_DELETED, MISSING, code_of
 
 if TYPE_CHECKING:
@@ -83,19 +85,38 @@ class Outbox:
             raise
         return self._drop_of(version, address, head)
 
+    def dropped(self, bucket: str, prefix: str, after: str | None) -> Iterator[tuple[str, list[Dropped]]]:
+        """Yield the versions below a prefix, a thousand at a time, each time with the place that they end at.
+
+        They come by key and then newest first; `after` is such a place.
+        """
+        version, _, key = (after or "").partition(" ")
+        place: Any = {"KeyMarker": key, "VersionIdMarker": version} if after else {}
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix, **place)
+        for page in pages:
+            found = [Dropped(each["Key"], each["VersionId"], each["LastModified"]) for each in page.get("Versions", [])]
+            if found:
+                yield f"{found[-1].version_id} {found[-1].key}", found
+
+    def erase(self, bucket: str, key: str, version_id: str) -> None:
+        """Delete one version of an object for good; one that is not there is no error."""
+        self._client.delete_object(Bucket=bucket, Key=key, VersionId=version_id)
+
     def _drop_of(self, version: Version, address: DropAddress, head: "HeadObjectOutputTypeDef") -> Drop:
+        metadata = {name.lower(): value for name, value in head.get("Metadata", {}).items()}
         return Drop(
             key=version.key,
             version_id=version.version_id,
             path=address.path,
             size=head["ContentLength"],
             content_type=head.get("ContentType", "application/octet-stream"),
-            metadata={name.lower(): value for name, value in head.get("Metadata", {}).items()},
+            metadata=without_mark(metadata),
             reference=drop_reference(version.bucket, version.key, version.version_id),
             read=lambda start, length: self._read(version, start, length),
             bucket=version.bucket,
             modified=head.get("LastModified"),
             beside=lambda name: self._beside(version, address, name),
+            provenance=provenance_of(metadata),
         )
 
     def _beside(self, version: Version, address: DropAddress, name: str) -> Drop | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from amtsbote.deliveries import DropRow, DropState, has_expired
+from amtsbote.deliveries import ERASED_STATES, DropRow, DropState, has_expired
 from amtsbote.errors import Retry
 from amtsbote.keys import KEY_BYTES, receipt_key
 from amtsbote.ledger import Ledger
@@ -42,6 +42,7 @@ def receipt_of(row: DropRow) -> dict[str, Any]:
         "history": [{"at": written(past.at), "state": past.state} for past in story],
         "result": {**json.loads(row.result), **meanwhile.get("result", {})},
         "error": failure and {"code": failure.code, "message": failure.message, "retryable": failure.retryable},
+        **({"origin": row.provenance.origin} if row.provenance else {}),
     }
 
 
@@ -71,8 +72,8 @@ class Receipts:
         """Write the receipt of a drop as the ledger knows it now; return its key, None when no receipt can lie there.
 
         A receipt speaks of the newest version of its key. The ETag seen before asking the ledger guards the write, so
-        that neither an older version nor an older step ever overwrites what is newer. A receipt whose secret has ended
-        is not written again.
+        that neither an older version nor an older step ever overwrites what is newer. A receipt whose secret has ended,
+        or whose drop is erased, is not written again.
         """
         key = receipt_key(row.key)
         if len(key.encode()) > KEY_BYTES:
@@ -81,7 +82,8 @@ class Receipts:
             seen = get_or_none(self._client, self._bucket, key)
             current = self._ledger.drop(row)
             body = json_text(receipt_of(current))
-            superseded = has_expired(current, self._ledger.clock()) or not self._ledger.is_newest(row)
+            forgotten = has_expired(current, self._ledger.clock()) or current.state in ERASED_STATES
+            superseded = forgotten or not self._ledger.is_newest(row)
             if superseded or (seen is not None and seen[0] == body):
                 return key
             if self._put(key, body, None if seen is None else seen[1]):

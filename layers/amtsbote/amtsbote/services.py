@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from amtsbote.connections import Connections
+from amtsbote.copying import Copier
 from amtsbote.deadline import Deadline
 from amtsbote.dropbook import LedgerDropBook
 from amtsbote.events import EventBus
@@ -20,6 +21,7 @@ from amtsbote.portals import portal_named
 from amtsbote.portals.portal import Portal, Tools
 from amtsbote.queues import Queue
 from amtsbote.receipts import Receipts
+from amtsbote.reports import Reports
 from amtsbote.secret_versions import SecretVersions
 from amtsbote.settings import Settings
 from amtsbote.status import ConnectionStatus
@@ -52,7 +54,7 @@ class Services:
     @cached_property
     def ledger(self) -> Ledger:
         """Return the ledger."""
-        return Ledger(self._client("dynamodb"), self.settings.ledger_table, self.clock)
+        return Ledger(self._client("dynamodb"), self.settings.ledger_table, self.clock, lambda: self.settings.verb)
 
     @cached_property
     def connections(self) -> Connections:
@@ -66,7 +68,7 @@ class Services:
     @cached_property
     def inbox(self) -> Inbox:
         """Return the inbox."""
-        return Inbox(self._s3, self.settings.inbox_bucket)
+        return Inbox(self._s3, self.settings.inbox_bucket, self.settings.file_bytes_at_most)
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -74,9 +76,19 @@ class Services:
         return Outbox(self._s3)
 
     @cached_property
+    def copier(self) -> Copier:
+        """Return what copies from the inbox into the outbox."""
+        return Copier(self._s3)
+
+    @cached_property
     def receipts(self) -> Receipts:
         """Return the receipts."""
         return Receipts(self._s3, self.settings.inbox_bucket, self.ledger)
+
+    @cached_property
+    def reports(self) -> Reports:
+        """Return the reports of comparisons."""
+        return Reports(self._s3, self.settings.inbox_bucket)
 
     @cached_property
     def bus(self) -> EventBus:

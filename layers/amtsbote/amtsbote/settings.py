@@ -5,10 +5,21 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from amtsbote.retention import Rules, checked_audit_days, read_rules
+from amtsbote.routing import RoutingRules, read_routing_rules
 
 PREFIX = "AMTSBOTE_"
 Needed = Annotated[str, Field(min_length=1)]  # by every function
+
+
+def _rules(said: object) -> object:
+    return read_rules(said) if isinstance(said, str) else said
+
+
+def _routing_rules(said: object) -> object:
+    return read_routing_rules(said) if isinstance(said, str) else said
 
 
 class Settings(BaseModel):
@@ -17,6 +28,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     portal: Needed
+    verb: str = "unknown"  # whose steps the trail says they are
     ledger_table: Needed
     event_bus: Needed
     queue_url: str = ""
@@ -31,7 +43,11 @@ class Settings(BaseModel):
     tries: int = 1
     workers: int = 10  # records side by side: a fetch mostly waits for the portal
     overlap_hours: int = 48
+    file_mebibytes: Annotated[int, Field(ge=1)] = 10_240  # of one file that comes in
     allow_loopback: bool = False
+    routing_rules: Annotated[RoutingRules, BeforeValidator(_routing_rules)] = RoutingRules()
+    retention_rules: Annotated[Rules, BeforeValidator(_rules)] = Rules()
+    audit_days: Annotated[int, AfterValidator(checked_audit_days)] = 0
     settle_seconds: int | None = None  # of a rotation; the function that rotates is the only one without a queue
 
     @model_validator(mode="after")
@@ -39,6 +55,11 @@ class Settings(BaseModel):
         if not self.queue_url and self.settle_seconds is None:
             raise ValueError("queue_url is missing")
         return self
+
+    @property
+    def file_bytes_at_most(self) -> int:
+        """Return how many bytes a file may have that comes in."""
+        return self.file_mebibytes * 1024 * 1024
 
     @property
     def overlap(self) -> timedelta:

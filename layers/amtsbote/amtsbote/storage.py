@@ -1,9 +1,11 @@
-"""What the package needs of S3 beyond one call: objects that are written once, and errors that say what now."""
+"""What the package needs of S3 beyond one call: objects written once or deleted for good; errors that say what now."""
 
 import json
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
+
+from amtsbote.errors import Retry
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -56,3 +58,24 @@ def exists(client: "S3Client", bucket: str, key: str) -> bool:
             return False
         raise
     return True
+
+
+def delete_below(client: "S3Client", bucket: str, prefix: str) -> None:
+    """Delete every version of the objects directly below a prefix, which ends with a slash; what lies deeper stays.
+
+    Repeating is safe. Retry when S3 does not delete all of them.
+    """
+    pages = client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+    for page in pages:  # a thousand at most, as many as one call deletes
+        listed = [(each["Key"], each["VersionId"]) for each in page.get("Versions", [])]
+        listed += [(each["Key"], each["VersionId"]) for each in page.get("DeleteMarkers", [])]
+        _delete(client, bucket, [each for each in listed if "/" not in each[0].removeprefix(prefix)])
+
+
+def _delete(client: "S3Client", bucket: str, versions: list[tuple[str, str]]) -> None:
+    if not versions:
+        return
+    objects: Any = [{"Key": key, "VersionId": version_id} for key, version_id in versions]
+    refused = client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True}).get("Errors", [])
+    if refused:
+        raise Retry("NOT_DELETED", f"S3 refused to delete {len(refused)} objects: {refused[0].get('Code')}")

@@ -252,6 +252,14 @@ class SimulatedDocxworld(SimulatedPortal):
         stored = self._stored(process_id)
         return None if stored is None else _content(stored)
 
+    def received_content(self, process_id: str) -> Content | None:
+        """As `uploaded_content`, but of what an encrypted upload holds; None also where that does not open."""
+        with self.lock:
+            if self.uploads.jobs[process_id].encryption is None:
+                return self.uploaded_content(process_id)
+            opened = self.uploads.opened(process_id)
+        return None if opened is None else Content(*opened)
+
     def read_upload(self, process_id: str) -> bytes:
         """What was uploaded, whole in memory. KeyError while it is not complete."""
         stored = self._stored(process_id)

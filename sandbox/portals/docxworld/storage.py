@@ -112,6 +112,8 @@ class Storage:
         self.flags: list[str] = []
         """What no good client does, in words: credentials on a presigned address, one key for different bytes, …"""
         self.expired_uses = 0
+        self.watchers: list[Callable[[web.Request, int], object]] = []
+        """Told of every piece of a body that has come: of which request, and how many bytes."""
         self._never_twice: set[str] = set()
         self._longest: dict[str, Path] = {}
         self._secret = secrets.token_bytes(32)
@@ -208,6 +210,7 @@ class Storage:
                 async for chunk in request.content.iter_chunked(READ_BYTES):
                     digest.update(chunk)
                     file.write(chunk)
+                    self._tell(request, len(chunk))
             self._compare(request, path)
             _check_digest(request, digest.digest())
         except BaseException:
@@ -216,6 +219,10 @@ class Storage:
             path.unlink(missing_ok=True)
             raise
         return Blob(path, path.stat().st_size, digest.hexdigest())
+
+    def _tell(self, request: web.Request, count: int) -> None:
+        for watcher in self.watchers:
+            watcher(request, count)
 
     def keep(self, key: str, blob: Blob, metadata: Mapping[str, str]) -> None:
         """Store an object, over one that has the key already."""

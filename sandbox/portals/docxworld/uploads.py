@@ -14,7 +14,7 @@ from .errors import RefusedError, malformed, not_found, refused
 from .fields import Body, Query, page_of
 from .identity import Account
 from .jobs import APPROVAL_STATES, APPROVED_FIRST, CUT_SHORT, JOB_STATES, TRANSFERRED_SOON, WAITING, Job, Script
-from .storage import META_PREFIX, MIN_PART_BYTES, Blob, MultipartUpload, Storage
+from .storage import META_PREFIX, MIN_PART_BYTES, Blob, MultipartUpload, Storage, StoredObject
 
 FEATURES = ("MULTIPART", "CS_CONTENT_ENCRYPTION")
 PRIORITIES = ("NORMAL", "HI")
@@ -89,6 +89,7 @@ class Uploads:
         self.jobs: dict[str, Job] = {}
         self.decisions: list[Decision] = []
         self.linked: Linked = lambda _: []
+        self._opened: dict[str, tuple[StoredObject, bytes, tuple[str, int] | None]] = {}
 
     def advance(self) -> None:
         """Let every job take the steps that are due."""
@@ -214,16 +215,25 @@ class Uploads:
         stored = self.storage.objects[job.key]
         if job.encryption is None:
             return job.accepts_size(stored.size)
-        opened = job.encryption.opened(stored.read())
+        opened = self.opened(job.id)
         if opened is None:
             self.storage.flags.append(f"an encrypted upload does not open: {job.id}")
         return opened is not None and opened[1] == job.file_size - self._tag_announced()
 
     def opened(self, process_id: str) -> tuple[str, int] | None:
-        """Hash (SHA-256) and length of the plain text of an encrypted upload; None while it is not there."""
+        """Hash (SHA-256) and length of the plain text of an encrypted upload; None while it is not there.
+
+        What is stored is opened once with each key, and nothing of it is kept.
+        """
         job = self.jobs[process_id]
         stored = self.storage.objects.get(job.key)
-        return None if stored is None or job.encryption is None else job.encryption.opened(stored.read())
+        if stored is None or job.encryption is None:
+            return None
+        known = self._opened.get(process_id)
+        if known is None or known[0] is not stored or known[1] != job.encryption.key:
+            known = stored, job.encryption.key, job.encryption.opened(stored.read())
+            self._opened[process_id] = known
+        return known[2]
 
     def complete(self, account: Account, body: Body) -> dict[str, Any]:
         """PUT /v1/uploads/complete."""

@@ -1,4 +1,4 @@
-"""DynamoDB in memory: the ledger's table with its index `due`, which may lag behind as a real index does."""
+"""DynamoDB in memory: the ledger's table with its indexes, which may lag behind as real ones do."""
 
 import re
 from bisect import insort
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import cmp_to_key
 from typing import Any
 
 from tests.simulation.cloud.client import PAGE_SIZE, Answer, Client, Clock, Pages, in_pages
@@ -17,15 +18,25 @@ Key = tuple[str, str]
 Observer = Callable[[Item | None, Item], None]
 
 PARTITION, SORT = "pk", "sk"
-INDEX, INDEX_PARTITION, INDEX_SORT = "due", "dueQueue", "dueAt"
+INDEXES = {"due": ("dueQueue", "dueAt"), "shelves": ("shelf", "shelvedAt")}
+KEYS_ONLY = frozenset({"shelves"})
 ITEM_BYTES = 400 * 1024
 MOST_KEYS = 100
 COLLECTION_BYTES = 3  # of a list or a map; and one more byte per element
 CODES = ("ConditionalCheckFailedException", "ProvisionedThroughputExceededException", "ResourceNotFoundException")
 
+MOST_ANSWERS = 10**9
+
+
+def _backwards(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    return (one < other) - (one > other)
+
+
+Backwards = cmp_to_key(_backwards)
+
 NOT_EXISTS = re.compile(r"attribute_not_exists\((#?\w+)\)")
 COMPARISON = re.compile(r"(#?\w+) ([=<]) (:\w+)")
-QUERY = re.compile(rf"{INDEX_PARTITION} = (:\w+) AND {INDEX_SORT} <= (:\w+)")
+QUERY = re.compile(r"(\w+) = (:\w+)(?: AND (\w+) (?:(<=|<) (:\w+)|BETWEEN (:\w+) AND (:\w+)))?")
 PLACEHOLDER = re.compile(r"[#:]\w+")
 
 
@@ -39,11 +50,47 @@ class Change:
     image: Item | None
 
 
+class Index:
+    """One index of the table: the rows that have both of its attributes, as they were when a change reached it."""
+
+    def __init__(self, partition: str, sort: str, clock: Clock, *, keys_only: bool) -> None:
+        self.partition, self.sort = partition, sort
+        self._clock = clock
+        self._kept = (PARTITION, SORT, partition, sort) if keys_only else None
+        self._rows: dict[Key, Item] = {}
+        self._under_way: list[Change] = []
+        self._visible_at: dict[Key, datetime] = {}
+
+    def pass_on(self, key: Key, row: Item | None, number: int, lag: float) -> None:
+        """Let a change find its way into the index, never before an earlier change of the same row."""
+        moment = self._clock() + timedelta(seconds=lag)
+        moment = max(moment, self._visible_at.get(key, moment))
+        self._visible_at[key] = moment
+        insort(self._under_way, Change(moment, number, key, self._image(row)))
+
+    def _image(self, row: Item | None) -> Item | None:
+        if row is None or self.partition not in row or self.sort not in row:
+            return None
+        return row if self._kept is None else {name: row[name] for name in self._kept}
+
+    def rows(self) -> list[Item]:
+        """Return what has reached the index."""
+        now = self._clock()
+        arrived = next((at for at, each in enumerate(self._under_way) if each.visible_at > now), len(self._under_way))
+        for change in self._under_way[:arrived]:
+            if change.image is None:
+                self._rows.pop(change.key, None)
+            else:
+                self._rows[change.key] = change.image
+        del self._under_way[:arrived]
+        return list(self._rows.values())
+
+
 class InMemoryDynamoDb(Client):
     """A stand-in for the DynamoDB client with one table, keyed by `pk` and `sk`.
 
-    `lag` draws the seconds that a write takes to reach the index; without it the index follows at once. Changes of one
-    row reach the index in their order. `unprocessed` draws how many of n keys a batched read leaves out; all n is
+    `lag` draws the seconds that a write takes to reach an index; without it they follow at once. Changes of one
+    row reach an index in their order. `unprocessed` draws how many of n keys a batched read leaves out; all n is
     refused as throttling, as DynamoDB does. `observers` are called after each write with the row before and after it,
     which are theirs to read and not to change.
     """
@@ -66,9 +113,9 @@ class InMemoryDynamoDb(Client):
         self._lag = lag
         self._unprocessed = unprocessed
         self._rows: dict[Key, Item] = {}
-        self._index: dict[Key, Item] = {}
-        self._under_way: list[Change] = []
-        self._visible_at: dict[Key, datetime] = {}
+        self._indexes = {
+            name: Index(*attributes, clock, keys_only=name in KEYS_ONLY) for name, attributes in INDEXES.items()
+        }
 
     # --- what the simulation looks at ---
 
@@ -103,6 +150,14 @@ class InMemoryDynamoDb(Client):
             observer(before, after)
         return {}
 
+    def delete_item(self, *, TableName: str, Key: Item) -> Answer:
+        """Delete a row; one that is not there is no error."""
+        self._check_table("DeleteItem", TableName)
+        key = _exact_key("DeleteItem", Key)
+        if self._rows.pop(key, None) is not None:
+            self._pass_on(key, None)
+        return {}
+
     def get_item(self, *, TableName: str, Key: Item, ConsistentRead: bool) -> Answer:
         """Return a row as it is now."""
         self._check_table("GetItem", TableName)
@@ -122,25 +177,41 @@ class InMemoryDynamoDb(Client):
         return {"Responses": {self._table: found}, "UnprocessedKeys": unprocessed}
 
     def _paginators(self) -> dict[str, Pages]:
-        return {"query": self._due_pages}
+        return {"query": self._query_pages}
 
-    def _due_pages(
+    def _query_pages(
         self,
         *,
         TableName: str,
-        IndexName: str,
         KeyConditionExpression: str,
         ExpressionAttributeValues: Mapping[str, Item],
+        IndexName: str | None = None,
+        ConsistentRead: bool = False,
+        ScanIndexForward: bool = True,
+        PaginationConfig: Mapping[str, int] | None = None,
     ) -> Iterator[Answer]:
         self._check_table("Query", TableName)
-        expression = QUERY.fullmatch(KeyConditionExpression)
-        if IndexName != INDEX or expression is None:
-            raise NotImplementedError(f"query {KeyConditionExpression!r} on {IndexName}")
+        left = (PaginationConfig or {}).get("MaxItems", MOST_ANSWERS)  # boto3's own: AWS knows no such limit
+        if ConsistentRead is (IndexName is not None):
+            raise NotImplementedError("a query of the table that may be stale, or of an index that may not")
         _check_placeholders("Query", KeyConditionExpression, {}, ExpressionAttributeValues)
-        queue, until = (ExpressionAttributeValues[name]["S"] for name in expression.groups())
-        for page, more in in_pages(lambda: self._due(queue, until), _place, self._page_size):
+        names = INDEXES[IndexName] if IndexName else (PARTITION, SORT)
+        is_asked_for = _understood_query(KeyConditionExpression, ExpressionAttributeValues, *names)
+
+        def found() -> list[Item]:
+            rows = self._indexes[IndexName].rows() if IndexName else list(self._rows.values())
+            return sorted(filter(is_asked_for, rows), key=place)
+
+        def place(item: Item) -> Any:
+            forward = tuple(item[name]["S"] for name in (names[1], PARTITION, SORT))
+            return forward if ScanIndexForward else Backwards(forward)
+
+        for found_page, more in in_pages(found, place, self._page_size):
+            page, left = found_page[:left], left - len(found_page)
             answer = {"Items": [_copied(item) for item in page], "Count": len(page), "ScannedCount": len(page)}
-            yield answer | ({"LastEvaluatedKey": _last_key(page[-1])} if more else {})
+            yield answer | ({"LastEvaluatedKey": _last_key(page[-1], *names)} if more else {})
+            if left <= 0:
+                return
 
     # --- the table ---
 
@@ -164,31 +235,31 @@ class InMemoryDynamoDb(Client):
             raise refused(operation, "ValidationException", "Provided list of item keys contains duplicates")
         return keys
 
-    # --- the index ---
+    def _pass_on(self, key: Key, row: Item | None) -> None:
+        lag = self._lag() if self._lag else 0
+        for index in self._indexes.values():
+            index.pass_on(key, row, self._next_number(), lag)
 
-    def _pass_on(self, key: Key, row: Item) -> None:
-        """Let a change find its way into the index, never before an earlier change of the same row."""
-        moment = self.clock() + timedelta(seconds=self._lag() if self._lag else 0)
-        moment = max(moment, self._visible_at.get(key, moment))
-        image = row if INDEX_PARTITION in row and INDEX_SORT in row else None
-        self._visible_at[key] = moment
-        insort(self._under_way, Change(moment, self._next_number(), key, image))
 
-    def _catch_up(self) -> None:
-        now = self.clock()
-        arrived = next((at for at, each in enumerate(self._under_way) if each.visible_at > now), len(self._under_way))
-        for change in self._under_way[:arrived]:
-            if change.image is None:
-                self._index.pop(change.key, None)
-            else:
-                self._index[change.key] = change.image
-        del self._under_way[:arrived]
+def _understood_query(expression: str, values: Mapping[str, Item], partition: str, sort: str) -> Callable[[Item], bool]:
+    """Return whether a row is asked for: `p = :v`, alone or with `s < :v`, `s <= :v` or `s BETWEEN :v AND :w`."""
+    found = QUERY.fullmatch(expression)
+    if found is None or found[1] != partition or found[3] not in (None, sort):
+        raise NotImplementedError(f"query {expression!r} of {partition} and {sort}")
+    text = {name: value["S"].encode() for name, value in values.items()}
 
-    def _due(self, queue: str, until: str) -> list[Item]:
-        self._catch_up()
-        rows = self._index.values()
-        due = [row for row in rows if row[INDEX_PARTITION]["S"] == queue and row[INDEX_SORT]["S"] <= until]
-        return sorted(due, key=_place)
+    def is_asked_for(row: Item) -> bool:
+        if row[partition]["S"].encode() != text[found[2]]:
+            return False
+        place = row[sort]["S"].encode()
+        match found[4]:
+            case "<":
+                return bool(place < text[found[5]])
+            case "<=":
+                return bool(place <= text[found[5]])
+        return found[6] is None or bool(text[found[6]] <= place <= text[found[7]])
+
+    return is_asked_for
 
 
 class Condition:
@@ -260,7 +331,8 @@ def _exact_key(operation: str, key: Item) -> Key:
 
 
 def _check_item(item: Item) -> None:
-    if any(name in item and not item[name].get("S") for name in (INDEX_PARTITION, INDEX_SORT)):
+    attributes = (name for names in INDEXES.values() for name in names)
+    if any(name in item and not item[name].get("S") for name in attributes):
         raise refused("PutItem", "ValidationException", "Type mismatch for Index Key")
     if _size_of(item) > ITEM_BYTES:
         raise refused("PutItem", "ValidationException", "Item size has exceeded the maximum allowed size")
@@ -307,9 +379,5 @@ def _copied_value(value: Item) -> Item:
             return {kind: content}
 
 
-def _place(item: Item) -> tuple[str, str, str]:
-    return item[INDEX_SORT]["S"], item[PARTITION]["S"], item[SORT]["S"]
-
-
-def _last_key(item: Item) -> Item:
-    return _copied({name: item[name] for name in (PARTITION, SORT, INDEX_PARTITION, INDEX_SORT)})
+def _last_key(item: Item, partition: str, sort: str) -> Item:
+    return _copied({name: item[name] for name in (PARTITION, SORT, partition, sort)})

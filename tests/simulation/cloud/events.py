@@ -1,7 +1,7 @@
 """EventBridge in memory: what was published, and when."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,13 +26,14 @@ class Published:
 
 
 class InMemoryEventBridge(Client):
-    """A stand-in for the EventBridge client; `published` holds every event, in order."""
+    """A stand-in for the EventBridge client; `published` holds every event, in order. `observers` are told of each."""
 
     exceptions = Exceptions()
 
     def __init__(self, clock: Clock, bus: str) -> None:
         super().__init__(clock)
         self.published: list[Published] = []
+        self.observers: list[Callable[[Published], object]] = []
         self._bus = bus
 
     def put_events(self, *, Entries: Sequence[Mapping[str, Any]]) -> Answer:
@@ -51,6 +52,8 @@ class InMemoryEventBridge(Client):
         event_id = f"event-{self._next_number():06d}"
         published = Published(event_id, self.clock(), self._bus, entry["Source"], entry["DetailType"], detail)
         self.published.append(published)
+        for observer in self.observers:
+            observer(published)
         return {"EventId": event_id}
 
 

@@ -26,6 +26,7 @@ DEFAULT_TYPE = "binary/octet-stream"
 KEY_BYTES = 1024
 SMALLEST_PART_BYTES = 5 * 1024 * 1024
 MOST_PARTS = 10_000
+MOST_DELETED = 1000
 ANY = "*"
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 CODES = ("NoSuchBucket", "NoSuchKey", "NoSuchUpload")
@@ -74,6 +75,7 @@ class Upload:
     key: str
     content_type: str
     parts: dict[int, bytes] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class InMemoryS3(Client):
@@ -107,6 +109,10 @@ class InMemoryS3(Client):
     def keys(self, bucket: str) -> list[str]:
         """Return the keys of the objects that are there now, in the order of S3's lists."""
         return [key for key, _ in self._current_objects(bucket, "")]
+
+    def all_keys(self, bucket: str, prefix: str) -> list[str]:
+        """Return the keys that begin so of which there is any version, delete markers too."""
+        return [key for key in self._buckets[bucket] if key.startswith(prefix)]
 
     def versions(self, bucket: str, key: str) -> Sequence[Version]:
         """Return the versions of a key, delete markers too, the newest first."""
@@ -172,6 +178,16 @@ class InMemoryS3(Client):
         removed = self._remove(Bucket, Key, VersionId)
         return {"VersionId": VersionId} | ({"DeleteMarker": True} if removed and removed.is_delete_marker else {})
 
+    def delete_objects(self, *, Bucket: str, Delete: Mapping[str, Any]) -> Answer:
+        """Remove up to a thousand versions for good; one that is not there is no error."""
+        if not 1 <= len(Delete["Objects"]) <= MOST_DELETED:
+            raise refused("DeleteObjects", "MalformedXML", "The XML you provided was not well-formed")
+        if Delete.get("Quiet") is not True or any(each.keys() != {"Key", "VersionId"} for each in Delete["Objects"]):
+            raise NotImplementedError("to delete without naming a version, or to be told of each")
+        for each in Delete["Objects"]:
+            self._remove(Bucket, each["Key"], each["VersionId"])
+        return {}
+
     def upload_fileobj(self, Fileobj: Readable, Bucket: str, Key: str) -> None:
         """Write the rest of a file."""
         self.put_object(Bucket=Bucket, Key=Key, Body=Fileobj)
@@ -189,11 +205,13 @@ class InMemoryS3(Client):
 
     # --- multipart uploads ---
 
-    def create_multipart_upload(self, *, Bucket: str, Key: str, ContentType: str = DEFAULT_TYPE) -> Answer:
+    def create_multipart_upload(
+        self, *, Bucket: str, Key: str, ContentType: str = DEFAULT_TYPE, Metadata: Mapping[str, str] | None = None
+    ) -> Answer:
         """Begin an upload in parts."""
         self._versions_to_write("CreateMultipartUpload", Bucket, Key)
         upload_id = f"upload-{self._next_number():06d}"
-        self._uploads[upload_id] = Upload(Bucket, Key, ContentType)
+        self._uploads[upload_id] = Upload(Bucket, Key, ContentType, metadata=_as_sent(Metadata or {}))
         return {"Bucket": Bucket, "Key": Key, "UploadId": upload_id}
 
     def upload_part(self, *, Bucket: str, Key: str, UploadId: str, PartNumber: int, Body: Content) -> Answer:
@@ -203,6 +221,26 @@ class InMemoryS3(Client):
             raise refused("UploadPart", "InvalidArgument", "Part number must be an integer between 1 and 10000")
         upload.parts[PartNumber] = body = _bytes_of(Body)
         return {"ETag": _etag(body)}
+
+    def upload_part_copy(
+        self,
+        *,
+        Bucket: str,
+        Key: str,
+        UploadId: str,
+        PartNumber: int,
+        CopySource: Mapping[str, str],
+        CopySourceRange: str,
+    ) -> Answer:
+        """Take a part from another object, of which it is these bytes."""
+        self._upload("UploadPartCopy", Bucket, Key, UploadId)
+        source = self._version("UploadPartCopy", CopySource["Bucket"], CopySource["Key"], None)
+        found = RANGE.fullmatch(CopySourceRange)
+        if found is None or not found[2] or int(found[2]) >= len(source.body):
+            raise refused("UploadPartCopy", "InvalidArgument", "The range is not valid for the source object")
+        part = source.body[int(found[1]) : int(found[2]) + 1]
+        taken = self.upload_part(Bucket=Bucket, Key=Key, UploadId=UploadId, PartNumber=PartNumber, Body=part)
+        return {"CopyPartResult": taken}
 
     def complete_multipart_upload(
         self,
@@ -224,7 +262,7 @@ class InMemoryS3(Client):
         parts = self._chosen_parts(upload, MultipartUpload["Parts"])
         _check_conditions("CompleteMultipartUpload", self._buckets[Bucket].get(Key, []), IfNoneMatch, None)
         del self._uploads[UploadId]
-        version = self._write(Bucket, Key, b"".join(parts), _etag_of_parts(parts), upload.content_type, {})
+        version = self._write(Bucket, Key, b"".join(parts), _etag_of_parts(parts), upload.content_type, upload.metadata)
         answer = {"Bucket": Bucket, "Key": Key, "ETag": version.etag, "VersionId": version.id}
         self._completed[UploadId] = (Bucket, Key, MultipartUpload), answer
         return dict(answer)
@@ -238,23 +276,48 @@ class InMemoryS3(Client):
     # --- lists ---
 
     def _paginators(self) -> dict[str, Pages]:
-        return {"list_objects_v2": self._object_pages, "list_object_versions": self._version_pages}
+        return {
+            "list_objects_v2": self._object_pages,
+            "list_object_versions": self._version_pages,
+            "list_parts": self._part_pages,
+        }
 
-    def _object_pages(self, *, Bucket: str, Prefix: str = "") -> Iterator[Answer]:
+    def _object_pages(self, *, Bucket: str, Prefix: str = "", StartAfter: str = "") -> Iterator[Answer]:
         self._keys("ListObjectsV2", Bucket)
-        for page, more in in_pages(lambda: self._current_objects(Bucket, Prefix), _place_of_object, self._page_size):
+
+        def listed() -> list[tuple[str, Version]]:
+            return [each for each in self._current_objects(Bucket, Prefix) if each[0].encode() > StartAfter.encode()]
+
+        for page, more in in_pages(listed, _place_of_object, self._page_size):
             contents = [_listed_object(key, version) for key, version in page]
             answer = {"Name": Bucket, "Prefix": Prefix, "KeyCount": len(page), "IsTruncated": more}
             yield answer | ({"Contents": contents} if contents else {})
 
-    def _version_pages(self, *, Bucket: str, Prefix: str = "") -> Iterator[Answer]:
+    def _version_pages(
+        self, *, Bucket: str, Prefix: str = "", Delimiter: str = "", KeyMarker: str = "", VersionIdMarker: str = ""
+    ) -> Iterator[Answer]:
+        """List versions; what lies behind a delimiter is left out, and not told of as S3 does (`CommonPrefixes`)."""
         self._keys("ListObjectVersions", Bucket)
-        for page, more in in_pages(lambda: self._all_versions(Bucket, Prefix), _place_of_version, self._page_size):
+
+        def listed() -> list[Listed]:
+            found = self._all_versions(Bucket, Prefix)
+            marker = next((each for each in found if (each[0], each[1].id) == (KeyMarker, VersionIdMarker)), None)
+            if KeyMarker and marker is None:
+                raise NotImplementedError("to go on behind a version that is not there")
+            found = found[found.index(marker) + 1 :] if marker else found
+            return [each for each in found if not Delimiter or Delimiter not in each[0].removeprefix(Prefix)]
+
+        for page, more in in_pages(listed, _place_of_version, self._page_size):
             versions = [_listed_version(each) for each in page if not each[1].is_delete_marker]
             markers = [_listed_marker(each) for each in page if each[1].is_delete_marker]
             answer = {"Name": Bucket, "Prefix": Prefix, "IsTruncated": more}
             answer |= {"Versions": versions} if versions else {}
             yield answer | ({"DeleteMarkers": markers} if markers else {})
+
+    def _part_pages(self, *, Bucket: str, Key: str, UploadId: str) -> Iterator[Answer]:
+        upload = self._upload("ListParts", Bucket, Key, UploadId)
+        parts = [{"PartNumber": number, "ETag": _etag(body)} for number, body in sorted(upload.parts.items())]
+        yield {"Bucket": Bucket, "Key": Key, "UploadId": UploadId} | ({"Parts": parts} if parts else {})
 
     def _current_objects(self, bucket: str, prefix: str) -> list[tuple[str, Version]]:
         newest = [(key, found[-1]) for key, found in self._buckets[bucket].items() if key.startswith(prefix)]

@@ -704,7 +704,7 @@ class AltinnOffice(Office):
         if any(process == "deliver" and each not in REFUSALS for process, each in self.machine.boundary.tally.struck):
             return
         for drop in self.drops:
-            row = self.machine.account.dynamodb.rows.get((f"DROP#outbox/{drop.key}", drop.version), {})
+            row = self.machine.lived.get((f"DROP#outbox/{drop.key}", drop.version), {})
             if "failure" in row and row["failure"]["M"]["code"]["S"] == "OUTCOME_UNKNOWN":
                 yield f"{drop.key}: an unknown outcome, and nothing had happened"
 

@@ -19,10 +19,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from amtsbote.portals.docxworld import chunks, encryption, parts
+from amtsbote.portals.docxworld import approvals, chunks, encryption, parts
 from amtsbote.portals.docxworld.resources import base
 from sandbox.portals.docxworld import Job, Readiness, SimulatedDocxworld, Step, Target, UploadOptions, scope_of
 from sandbox.portals.docxworld import uploads as simulated_uploads
+from tests.simulation.boundary import Stroke
 from tests.simulation.offices.office import (
     ACKNOWLEDGED,
     QUARANTINED,
@@ -31,10 +32,14 @@ from tests.simulation.offices.office import (
     ExpectedItem,
     Office,
 )
+from tests.simulation.rotation import Rotations
 
+UNHEALTHY = "Connection Unhealthy"
 HOST = "127.0.0.24:8004"
 HAUS = "haus"
 LOGIN, PASSWORD, NEXT_PASSWORD = "amtsbote@example.com", "kanarienvogel-geheim", "kanarienvogel-neu"
+ADMIN_LOGIN, ADMIN_PASSWORD = "verwaltung@example.com", "kanarienvogel-verwaltung"
+TOKEN, COMPLETE_ROTATION = "/oauth2/token", "/rotate-secret/complete"
 PERSON, WORDS = "Kanarienvogel-Person", "Kanarienvogel-Worte"
 SIGNATURE, JWT = "X-Amz-Signature", "eyJhbGci"
 CLIENT, OTHER_CLIENT = "amtsbote-prod", "another-client"
@@ -51,6 +56,7 @@ GLANCE_SECONDS = 20.0
 RSA_KEYS = 3
 RETENTION_SECONDS = 40 * 3600.0
 EVENING_SECONDS = 2 * 3600.0
+CALM_SECONDS = 1.5 * 3600.0
 
 ABSENT, DELIVERED, FAILED = frozenset({"absent"}), frozenset({"DELIVERED"}), frozenset({"FAILED"})
 NAMES = (
@@ -95,7 +101,7 @@ class DocxworldOffice(Office):
     """One account with targets of its own, beside others that are none of ours."""
 
     name = "docxworld"
-    secrets = (PASSWORD, NEXT_PASSWORD, PERSON, WORDS, SIGNATURE, JWT)
+    secrets: tuple[str, ...] = (PASSWORD, NEXT_PASSWORD, ADMIN_PASSWORD, PERSON, WORDS, SIGNATURE, JWT)
 
     @classmethod
     def conditions(cls) -> AbstractContextManager[Any]:
@@ -134,6 +140,8 @@ class DocxworldOffice(Office):
         self._metadata: dict[bytes, dict[str, str]] = {}
         self._checks: list[Callable[[], Iterable[str]]] = []
         self._wrongs: list[str] = []
+        self._rotations: Rotations | None = None
+        self._dead_logins = 0
         self._numbers = iter(range(1, 256))
 
     def _choose(self) -> None:
@@ -192,13 +200,35 @@ class DocxworldOffice(Office):
     def _things_happen(self) -> None:
         chance = self.chance
         self._locked_out = False
-        if chance.happens(0.25):
-            self._change_password()
-        if chance.happens(0.25):
-            self._pause()
+        if self._is_technical and chance.happens(0.6):
+            self._rotate()
+        else:
+            self._a_person_changes_things()
         for _ in range(chance.number(0, 2)):
             self.happens("all tokens end", self.at_some_time(), self.portal.expire_tokens)
         self.machine.at(RETENTION_SECONDS, self._retention)
+
+    def _a_person_changes_things(self) -> None:
+        if self.chance.happens(0.25):
+            self._change_password()
+        if self.chance.happens(0.25):
+            self._pause()
+
+    def _rotate(self) -> None:
+        """Let Secrets Manager rotate the secret once or twice among the work, and again when it is calm."""
+        chance = self.chance
+        self.portal.add_user(ADMIN_LOGIN, ADMIN_PASSWORD, {"ROLE_CUSTOMER_ADMIN"})
+        auth = {"kind": "user-password", "cognitoUrl": self.portal.cognito_url, "username": ADMIN_LOGIN}
+        auth |= {"clientId": self.portal.app_client_id, "password": ADMIN_PASSWORD}
+        administrator = {"baseUrl": f"http://{HOST}", "technicalAccessId": self._account.id, "auth": auth}
+        secrets, name = self.machine.account.secretsmanager, f"amtsbote/docxworld/{HAUS}"
+        secrets.create_secret(Name=f"amtsbote-admin/docxworld/{HAUS}", SecretString=json.dumps(administrator))
+        self._rotations = Rotations(self.machine, chance, name, self._rotates)
+        for at in (*(self.at_some_time() for _ in range(chance.number(1, 2))), CALM_SECONDS, EVENING_SECONDS):
+            self.happens("the secret is to be rotated", at, self._rotations.begin)
+
+    def _rotates(self, more: int) -> None:
+        self.ahead += more
 
     def _change_password(self) -> None:
         at, field = self.at_some_time(), "clientSecret" if self._is_technical else "password"
@@ -357,6 +387,7 @@ class DocxworldOffice(Office):
             *(self._decision,) * 2,
             self._two_decisions,
             self._file_after_its_decision,
+            self._file_without_its_decision,
             self._wrong_decision,
             *(self._draft,) * 2,
             self._wrong_draft,
@@ -607,6 +638,18 @@ class DocxworldOffice(Office):
             self._decide(task, self._said("APPROVED"), "again", Fate().or_fails(*refusals[1:]), first + 3000)
         )
 
+    def _file_without_its_decision(self, number: int) -> None:
+        """A file beside which no decision comes, or only one that fails: it is told so, and not used."""
+        at, body = self.at_some_time(), b"%PDF " + self._body()
+        code, task = "DECISION_MISSING", self._task(at)
+        if self.chance.happens(0.6):
+            code = "DECISION_FAILED"
+            wrong, task = self.chance.one_of(((b"{}", task), (self._said("APPROVED"), self._id())))
+            reason = "DECISION_INVALID" if wrong == b"{}" else "APPROVAL_TASK_NOT_FOUND"
+            reason = reason if self._may_decide or wrong == b"{}" else "APPROVER_ROLE_MISSING"
+            self._send(f"approvals/{task}/decision.json", wrong, "fails", never(reason), at=at + 300)
+        self._send(f"approvals/{task}/file.pdf", body, "beside no decision", never(code), at=at)
+
     def _wrong_decision(self, number: int) -> None:
         at = self.at_some_time()
         waiting = self._task(at)
@@ -670,6 +713,7 @@ class DocxworldOffice(Office):
         body = answer.body if isinstance(answer, web.Response) and isinstance(answer.body, bytes) else b""
         if answer.status == 400 and any(code.encode() in body for code in MISREAD):
             self._wrongs.append(f"{request.method} {request.path} was answered {body!r}")
+        self._saw_rotation(request, answer)
         *_, id_, last = request.path.split("/")
         if request.method == "POST" and request.path == "/v1/downloads/" and answer.status == 200:
             self._drafts_asked_for.append((self.portal.drafts(Readiness.DRAFT)[-1].target.id, self.clock.seconds()))
@@ -677,6 +721,44 @@ class DocxworldOffice(Office):
             self._cancelled[id_] += 1
         if request.method == "PUT":
             self._note_drafts()
+
+    def _saw_rotation(self, request: web.Request, answer: web.StreamResponse) -> None:
+        """The portal ends an older secret only when the current version of ours holds the newer one."""
+        if self._rotations is None:
+            return
+        if request.path == TOKEN and answer.status == 400:
+            self._dead_logins += 1
+        if self._account.next_secret:
+            self.secrets = tuple({*self.secrets, self._account.next_secret})
+        if request.path.endswith(COMPLETE_ROTATION) and not self._current_is_alive():
+            self._wrongs.append("the portal has ended the secret that is the current version")
+
+    def _current_is_alive(self) -> bool:
+        versions = self.machine.account.secretsmanager
+        text = versions.get_secret_value(SecretId=f"amtsbote/docxworld/{HAUS}")["SecretString"]
+        return json.loads(text)["auth"]["clientSecret"] in self._account.secrets
+
+    def _wrong_rotation(self) -> Iterator[str]:
+        """At the end the current secret logs in, and each rotation is complete, or somebody was told why not."""
+        if self._rotations is None:
+            return
+        struck = set(self.machine.boundary.strokes.struck.values())
+        if not self._current_is_alive():
+            yield "the current secret does not log in"
+        if self._rotations.lost and not struck:
+            yield "a rotated secret was lost, and nothing had happened"
+        if not self._rotations.lost and not self._is_settled():
+            yield f"the rotation has not come to its end: {self._rotations.codes}"
+        if self._dead_logins and Stroke.STALLS not in struck:
+            yield f"{self._dead_logins} logins with a secret that was ended"
+        unhealthy = [each for each in self.machine.account.events.published if each.detail_type == UNHEALTHY]
+        if unhealthy and Stroke.PORTAL_TOKEN_EXPIRED not in struck:
+            yield f"the connection was called unhealthy {len(unhealthy)} times while its secret was rotated"
+
+    def _is_settled(self) -> bool:
+        found = self.machine.account.secretsmanager.describe_secret(SecretId=f"amtsbote/docxworld/{HAUS}")
+        labels = {label for labels in found["VersionIdsToStages"].values() for label in labels}
+        return self._account.rotation_started is None and labels <= {"AWSCURRENT", "AWSPREVIOUS"}
 
     def saw_completion(self, said: Mapping[str, Any], status: int) -> None:
         """Parts that were answered are there: what is put together can only be refused once it is whole."""
@@ -752,7 +834,7 @@ class DocxworldOffice(Office):
         return [drop for drop in self.drops if drop.key == key]
 
     def _row(self, drop: ExpectedDrop) -> Mapping[str, Any]:
-        return self.machine.account.dynamodb.rows.get((f"DROP#outbox/{drop.key}", drop.version), {})
+        return self.machine.lived.get((f"DROP#outbox/{drop.key}", drop.version), {})
 
     def _state(self, drop: ExpectedDrop) -> str:
         return str(self._row(drop).get("state", {}).get("S"))
@@ -764,6 +846,7 @@ class DocxworldOffice(Office):
     def complaints(self) -> Iterable[str]:
         """What the portal noticed, and what is not as it was asked for."""
         yield from self._wrongs
+        yield from self._wrong_rotation()
         yield from self.portal.storage.flags
         for check in self._checks:
             yield from check()
@@ -823,7 +906,7 @@ class DocxworldOffice(Office):
 
     def _wrong_acknowledgements(self) -> Iterator[str]:
         others = {each.download_id for each in self.portal.acknowledgements() if each.client_id == OTHER_CLIENT}
-        rows = self.machine.account.dynamodb.rows
+        rows = self.machine.lived
         for id_ in others:
             row = rows.get((f"ITEM#{self.name}#{HAUS}#{id_}", "STATE"), {})
             if row.get("state") == {"S": "ACKNOWLEDGED"}:
@@ -887,6 +970,8 @@ def _small() -> Iterator[None]:
     keys = cycle(range(RSA_KEYS))
     with (
         patch.object(base, "PAGE_SIZE", PAGE_SIZE),
+        patch.object(approvals, "ANOTHER_DECISION", timedelta(hours=2)),
+        patch.object(approvals, "DECISION_WAIT", timedelta(hours=6)),
         patch.object(chunks, "SMALLEST_CHUNK_BYTES", SMALLEST_CHUNK),
         patch.object(simulated_uploads, "MIN_PART_BYTES", SMALLEST_CHUNK),
         patch.object(parts, "BLOCK_BYTES", BLOCK),

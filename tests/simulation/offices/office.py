@@ -22,6 +22,7 @@ from tests.simulation.machine import Machine
 from tests.simulation.wire import InProcessPortal, WireAnswer
 
 SOON = (0.0, 900.0)
+LOOKS_AGAIN_SECONDS = 600.0  # a backend whose document is gone for now
 KINDS = {
     Stroke.PORTAL_429: Kind.TOO_MANY_REQUESTS,
     Stroke.PORTAL_5XX: Kind.SERVER_ERROR,
@@ -187,10 +188,19 @@ class Office:
         if bucket != INBOX or parts[-1] != "document.json" or self.policies.get(parts[1]) != "processed":
             return
 
-        def tag() -> None:
-            self.machine.account.s3.put_object_tagging(Bucket=INBOX, Key=key, Tagging=PROCESSED)
+        def processed() -> None:
+            there = self.machine.account.s3.versions(INBOX, key)
+            if not there:
+                return  # erased meanwhile, as a portal was told of it that did not wait for that
+            if there[0].is_delete_marker:
+                after(LOOKS_AGAIN_SECONDS)
+            else:
+                self.machine.account.s3.put_object_tagging(Bucket=INBOX, Key=key, Tagging=PROCESSED)
 
-        self.happens(f"the backend has processed {key}", self.clock.seconds() + self.chance.between(0, 4000), tag)
+        def after(seconds: float) -> None:
+            self.happens(f"the backend has processed {key}", self.clock.seconds() + seconds, processed)
+
+        after(self.chance.between(0, 4000))
 
     # --- the wire ----------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from amtsbote.storage import json_text
 from sandbox.portals.duba import SimulatedDuba
 from sandbox.portals.server import serve
 from tests.unit.operations.support import acknowledged, create_stack, found, office, quarantined
-from tests.unit.support import NOW, Clock, later
+from tests.unit.support import NOW, Clock, aws_client, later
 
 PASSWORD = "geheim-wie-ein-Kanarienvogel"
 KEPT = "quarantine/duba/klinikum/214/message-214.zip"
@@ -162,6 +162,81 @@ def test_a_receipts_secret_is_left_out(terminal: Terminal) -> None:
     assert "memento" not in terminal.run("receipt", key).out
     assert terminal.run("receipt", key, "--reveal", "--json").json["result"]["magicLink"] == link
     assert terminal.run("receipt", "duba/klinikum/F/b.json").code == 1
+
+
+# --- the trail ---
+
+
+def break_trail(terminal: Terminal, id: str) -> None:
+    """Let somebody change a step in the table, behind the ledger's back."""
+    key = {"pk": {"S": f"ITEM#duba#klinikum#{id}"}, "sk": {"S": "STATE"}}
+    change = {"UpdateExpression": "SET history[1].#by = :by", "ExpressionAttributeNames": {"#by": "by"}}
+    values = {":by": {"S": "operator:0"}}
+    table = terminal.office.stack.ledger_table
+    aws_client("dynamodb").update_item(TableName=table, Key=key, ExpressionAttributeValues=values, **change)
+
+
+def test_show_says_whose_each_step_was(terminal: Terminal) -> None:
+    acknowledged(terminal.ledger, found("214"))
+    assert "FETCHING by operator:" in terminal.run("show", "214").out
+    assert terminal.run("--json", "show", "214").json["history"][1]["by"].startswith("operator:")
+
+
+def test_a_trail_that_is_whole_is_told_and_fine(terminal: Terminal) -> None:
+    acknowledged(terminal.ledger, found("214"))
+    ran = terminal.run("show", "214", "--verify")
+    said = "trail of duba/klinikum/214: whole, 4 steps; 1 of them were kept before the trail was sealed"
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, said)
+    assert terminal.run("--json", "show", "214", "--verify").json["trail"]["wrong"] == []
+    assert "trail" not in terminal.run("--json", "show", "214").json
+
+
+def test_a_trail_that_is_broken_is_told_with_the_place_and_ends_with_1(terminal: Terminal) -> None:
+    acknowledged(terminal.ledger, found("214"))
+    break_trail(terminal, "214")
+    ran = terminal.run("show", "214", "--verify")
+    assert ran.code == 1
+    assert "BROKEN" in ran.out
+    assert "step 2 (FETCHING, 2026-02-19T14:30:00.000000Z) is not what it was" in ran.out
+
+
+def test_audit_tells_every_step_and_every_action(terminal: Terminal) -> None:
+    acknowledged(terminal.ledger, found("214"))
+    terminal.run("connections", "pause", "duba/klinikum")
+    lines = terminal.run("audit").out.splitlines()
+    assert [line.split("  ")[1] for line in lines] == ["duba/klinikum/214"] * 4 + ["duba/klinikum"]
+    assert [line.split("  ")[2].split()[0] for line in lines] == [
+        *("DISCOVERED", "FETCHING", "STORED", "ACKNOWLEDGED", "pause")
+    ]
+    assert all(" by operator:" in line for line in lines[1:])
+
+
+def test_audit_as_json_lines_is_one_object_per_line(terminal: Terminal) -> None:
+    acknowledged(terminal.ledger, found("214"))
+    terminal.ledger.open_drop(received("outbox", "duba/klinikum/x/Käse.json", "v1", "1", ("duba", "klinikum"), NOW))
+    for command in (("audit", "--jsonl"), ("--json", "audit", "--portal", "duba", "--connection", "klinikum")):
+        said = [json.loads(line) for line in terminal.run(*command).out.splitlines()]
+        assert {(line["kind"], line.get("id") or line["key"]) for line in said} == {
+            ("item", "214"),
+            ("delivery", "duba/klinikum/x/Käse.json"),
+        }
+        assert all(len(line["digest"]) == 32 for line in said)
+    assert terminal.run("audit", "--jsonl", "--portal", "altinn").out == ""
+    assert terminal.run("audit", "--jsonl", "--until", "2026-02-19T00:00+00:00").out == ""
+
+
+def test_audit_verifies_a_whole_range_and_lists_what_is_broken(terminal: Terminal) -> None:
+    for id in ("214", "215"):
+        acknowledged(terminal.ledger, found(id))
+    fine = terminal.run("audit", "--verify")
+    assert (fine.code, fine.out.partition(":")[0]) == (0, "2 documents with 8 steps, 0 actions of people")
+    break_trail(terminal, "215")
+    ran = terminal.run("audit", "--verify")
+    assert ran.code == 1
+    assert ": 1 broken" in ran.out
+    assert "trail of duba/klinikum/215: BROKEN" in ran.out
+    said = terminal.run("--json", "audit", "--verify").json
+    assert (said["brokenCount"], said["broken"][0]["document"]) == (1, "duba/klinikum/215")
 
 
 # --- status ---

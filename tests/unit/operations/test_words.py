@@ -13,10 +13,24 @@ from moto import mock_aws
 
 from amtsbote.deliveries import DropState, Failed, Failure, Reported, SendLease, received, shelf_of_drop, words_of_drop
 from amtsbote.errors import Reject
+from amtsbote.inbox import contents_of
 from amtsbote.ledger import Kind, Ledger, Place
-from amtsbote.lifecycle import Shelf, State, Subject, Word, shelf_of, spelled, words_of
+from amtsbote.lifecycle import (
+    Committed,
+    Contents,
+    LeaseTaken,
+    Shelf,
+    State,
+    Subject,
+    Word,
+    shelf_of,
+    spelled,
+    words_of,
+    words_of_files,
+)
 from amtsbote.operations.documents import Question, documents
 from amtsbote.operations.office import Office
+from amtsbote.portals.portal import AcknowledgePolicy
 from amtsbote.portals.protocols import Delivery, Outcome
 from tests.unit.operations.support import acknowledged, create_stack, found, office, quarantined
 from tests.unit.support import NOW, Clock, aws_client, later
@@ -106,6 +120,65 @@ def test_a_drop_is_found_by_its_file_and_then_by_its_id_at_the_portal() -> None:
     assert words_of_drop(replace(row, portal_id="UP-7"))[1:] == (Word(Subject.PORTAL_ID, "up-7"),)
 
 
+def test_the_names_of_files_are_words_unless_every_item_has_them() -> None:
+    names = ["form.json", "message-214.zip", "message-7.zip", "Antrag.PDF", "antrag.pdf", " ", "instance.json"]
+    assert words_of_files("214", names) == (Word(Subject.FILE, "message-7.zip"), Word(Subject.FILE, "antrag.pdf"))
+
+
+def test_an_item_with_very_many_files_costs_twenty_writes_at_most() -> None:
+    assert len(words_of_files("214", [f"{number}.pdf" for number in range(500)])) == 20
+
+
+def test_of_two_names_of_a_file_one_that_only_has_something_before_it_is_none() -> None:
+    """As Altinn's data elements have it; both names of other files are kept."""
+    files = [("0c1b-Bericht.pdf", "Bericht.pdf"), ("a.pdf", "A?.pdf"), ("form.json", None), ("b.pdf", "b.pdf")]
+    said = [{"name": name, "portalName": portal_name, "size": 7} for name, portal_name in files]
+    contents = contents_of({"files": said})
+    assert contents.names == ("Bericht.pdf", "A?.pdf", "a.pdf", "form.json", "b.pdf")
+    assert contents.size_bytes == 28
+
+
+def stored(ledger: Ledger, names: tuple[str, ...], **record: Any) -> None:
+    """Let an item be stored whose files have these names."""
+    ledger.open(found(**record))
+    leased = ledger.advance(found(**record), LeaseTaken(later(minutes=4)))
+    ledger.advance(leased, Committed(1, AcknowledgePolicy.STORED, Contents(names)))
+
+
+def test_a_document_is_found_by_the_names_of_its_files(desk: Office) -> None:
+    stored(desk.ledger, ("form.json", "Antrag.pdf", "Scan 1.pdf"))
+    desk.vault.write("amtsbote/duba/klinikum", "{}")
+    for name in ("antrag.PDF", "Antrag*", "scan  1.pdf", "message-214.zip"):
+        assert [each.id for each in documents(desk, Question(file=name)).documents] == ["214"]
+    for name in ("message-215.zip", "Antrag", "form*"):
+        assert documents(desk, Question(file=name)).documents == ()
+
+
+def test_a_document_whose_zip_is_asked_for_is_found_in_its_time_only(desk: Office) -> None:
+    stored(desk.ledger, ())
+    desk.vault.write("amtsbote/duba/klinikum", "{}")
+    assert documents(desk, Question(file="message-214.zip", since=later(minutes=1))).documents == ()
+    assert documents(desk, Question(file="message-214.zip", until=later(minutes=1))).documents != ()
+
+
+@pytest.mark.parametrize(("name", "portal"), [("form.json", "digitale-gemeinde"), ("Instance.JSON", "altinn")])
+def test_a_name_that_every_document_has_is_refused_with_what_to_ask(desk: Office, name: str, portal: str) -> None:
+    with pytest.raises(Reject, match=f"--portal {portal}") as refused:
+        documents(desk, Question(file=name))
+    assert refused.value.code == "EVERY_ONE_HAS_IT"
+
+
+def test_a_file_name_that_the_record_has_is_written_once_and_before_the_step(desk: Office) -> None:
+    seen = Observed()
+    stored(
+        Ledger(seen.client("dynamodb"), desk.stack.ledger_table, Clock()), ("Neu.pdf", "Alt.pdf"), filename="Alt.pdf"
+    )
+    words = [put["Item"]["sk"]["S"].split("#")[1] for put in seen.named("PutItem") if "ofPk" in put["Item"]]
+    assert words == ["alt.pdf", "neu.pdf"]
+    places = [put["Item"]["pk"]["S"].partition("#")[0] for put in seen.named("PutItem")]
+    assert places[-2:] == ["WORD", "ITEM"]
+
+
 def test_every_state_has_a_shelf() -> None:
     row = found()
     drop = received("outbox", "k", "v1", "1", ("docxworld", "k"), NOW)
@@ -115,9 +188,10 @@ def test_every_state_has_a_shelf() -> None:
         Shelf.ACKNOWLEDGED,
         Shelf.QUARANTINED,
         Shelf.UNAVAILABLE,
+        Shelf.ERASED,
     }
     shelves = {shelf_of_drop(replace(drop, state=state)) for state in DropState}
-    assert shelves == {Shelf.UNDER_WAY, Shelf.DELIVERED, Shelf.FAILED}
+    assert shelves == {Shelf.UNDER_WAY, Shelf.DELIVERED, Shelf.FAILED, Shelf.ERASED}
 
 
 # --- the ledger ---
@@ -154,7 +228,7 @@ def test_a_word_is_written_before_the_row_that_it_finds(desk: Office) -> None:
     seen = Observed()
     Ledger(seen.client("dynamodb"), desk.stack.ledger_table, Clock()).open(found(aktenzeichen="9 M 1"))
     partitions = [call["Item"]["pk"]["S"].partition("#")[0] for call in seen.named("PutItem")]
-    assert partitions == ["WORD", "ITEM"]
+    assert partitions == ["ACCOUNTS", "WORD", "ITEM"]
 
 
 def test_an_item_that_two_polls_see_at_once_is_found_once(desk: Office) -> None:
@@ -163,6 +237,15 @@ def test_an_item_that_two_polls_see_at_once_is_found_once(desk: Office) -> None:
     page = documents(desk, Question("duba", "klinikum", job="7e57", case="9 M 1"), limit=1)
     assert [each.id for each in page.documents] == ["1"]
     assert page.more is None
+
+
+def test_the_words_of_a_worker_that_died_days_before_go_with_the_row(desk: Office) -> None:
+    row = found(aktenzeichen="9 M 1")
+    desk.ledger._note_words(found("214", later(seconds=-400_000), aktenzeichen="9 M 1"), words_of(row.record))
+    assert desk.ledger.open(row)
+    desk.ledger.forget_words(row)
+    word = Word(Subject.CASE, "9 m 1")
+    assert desk.ledger.found_by("duba", "klinikum", word, limit=10) == []
 
 
 def test_a_word_without_its_row_finds_nothing(desk: Office) -> None:
@@ -194,8 +277,10 @@ def test_a_document_costs_five_writes_of_the_index_and_one_per_word(desk: Office
     ledger = Ledger(seen.client("dynamodb"), desk.stack.ledger_table, Clock())
     acknowledged(ledger, found(aktenzeichen="9 M 1", jobId="7e57"))
     rows = Counter(put["Item"]["pk"]["S"].partition("#")[0] for put in seen.named("PutItem"))
-    assert rows == {"ITEM": 4, "WORD": 2}
+    assert rows == {"ITEM": 4, "WORD": 2, "ACCOUNTS": 1}
     assert index_writes(seen.named("PutItem")) == 5
+    acknowledged(ledger, found("215"))
+    assert len([put for put in seen.named("PutItem") if put["Item"]["pk"]["S"] == "ACCOUNTS"]) == 1, "once a process"
 
 
 def test_a_delivery_costs_three_writes_of_the_index_and_two_words(desk: Office) -> None:
@@ -225,7 +310,7 @@ def test_a_question_costs_the_same_few_calls_however_many_rows_there_are(desk: O
         costs.append(Counter(name for name, _ in seen.calls))
         assert all(call.get("KeyConditionExpression") for call in seen.named("Query"))
     assert costs[0] == costs[1]
-    shelves, unrouted, words = 8, 3, 2
+    shelves, unrouted, words = 10, 4, 2
     assert (costs[1]["Query"], costs[1]["BatchGetItem"]) == (shelves + unrouted + words, 2)
     assert not costs[1]["Scan"]
 

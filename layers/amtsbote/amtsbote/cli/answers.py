@@ -1,5 +1,6 @@
 """What is printed: JSON for programs, plain aligned text for people. Moments are UTC in JSON, local for people."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
@@ -48,6 +49,10 @@ class Printer:
         """Print a sentence for people, and nothing where a program reads."""
         if not self.as_json:
             self._out.write(printable(text) + "\n")
+
+    def json_line(self, value: Any) -> None:
+        """Print one line of JSON, whoever reads."""
+        self._out.write(json.dumps(as_json(value), ensure_ascii=True, separators=(",", ":")) + "\n")
 
     def table(self, rows: Iterable[Any], columns: Sequence[str]) -> None:
         """Print rows as a table for people."""

@@ -108,6 +108,13 @@ def _add_looking(added: Any) -> None:
     shown = _command(added, "show", commands.run_show, "everything about one document")
     shown.add_argument("id", metavar="ID")
     shown.add_argument("--files", type=Path, metavar="DIR", help="download its files into this folder")
+    shown.add_argument("--verify", action="store_true", help="check that nobody has changed its history; exit code 1")
+    audit = _command(added, "audit", commands.run_audit, "every step of every document and every action of people")
+    _add_scope(audit)
+    _add_time(audit)
+    audit.add_argument("--jsonl", action="store_true", help="JSON Lines, with the digests")
+    audit.add_argument("--verify", action="store_true", help="only check that all is whole; exit code 1 where not")
+    _command(added, "retention", commands.run_retention, "what the rules of retention would delete now")
     receipt = _command(added, "receipt", commands.run_receipt, "what became of a drop")
     receipt.add_argument("key", metavar="KEY", help="its key in the outbox bucket")
     receipt.add_argument("--reveal", action="store_true", help="show a secret in it, such as a magic link")
@@ -118,15 +125,19 @@ def _add_question(documents: ArgumentParser) -> None:
     way.add_argument("--in", dest="incoming", action="store_const", const=True, help="only what arrives")
     way.add_argument("--out", dest="incoming", action="store_const", const=False, help="only what is sent")
     documents.add_argument("--state", action="append", default=[], help="such as QUARANTINED; may be repeated")
-    documents.add_argument("--on", metavar="DAY", help="seen on that day: tuesday, yesterday, 2026-02-17")
-    documents.add_argument("--since", metavar="MOMENT", help="a day as above, or 2026-02-17T08:00, in local time")
-    documents.add_argument("--until", metavar="MOMENT")
+    _add_time(documents)
     documents.add_argument("--file", metavar="NAME", help="a file's name; end it with * for its beginning only")
     documents.add_argument("--case", metavar="NUMBER", help="case number (Aktenzeichen); * likewise")
     documents.add_argument("--job", metavar="ID", help="the portal's job")
     documents.add_argument("--portal-id", metavar="ID", help="the portal's id of a delivery")
     documents.add_argument("--limit", type=int, default=PAGE_ROWS, metavar="N", help=f"default: {PAGE_ROWS}")
     documents.add_argument("--after", metavar="TOKEN", help="go on where a page ended")
+
+
+def _add_time(command: ArgumentParser) -> None:
+    command.add_argument("--on", metavar="DAY", help="first seen on that day: tuesday, yesterday, 2026-02-17")
+    command.add_argument("--since", metavar="MOMENT", help="a day as above, or 2026-02-17T08:00, in local time")
+    command.add_argument("--until", metavar="MOMENT")
 
 
 def _add_deciding(added: Any) -> None:
@@ -139,8 +150,18 @@ def _add_deciding(added: Any) -> None:
         _add_dry_run(_command(added, name, run, help_)).add_argument("id", metavar="ID")
     redrive = _command(added, "redrive", commands.run_redrive, "send dead letters back to their queues")
     _add_dry_run(redrive).add_argument("--portal", choices=NAMES)
-    reconcile = _command(added, "reconcile", commands.run_reconcile, "compare portals with the ledger now")
+    reconcile = _command(added, "reconcile", commands.run_reconcile, "compare portals, ledger and buckets now")
     _add_scope(_add_dry_run(reconcile))
+    _add_comparison(reconcile)
+
+
+def _add_comparison(reconcile: ArgumentParser) -> None:
+    reconcile.add_argument("--all", dest="everything", action="store_true", help="not only what is of the last 3 days")
+    reconcile.add_argument("--deep", action="store_true", help="read what is stored and compare its SHA-256")
+    then = reconcile.add_mutually_exclusive_group()
+    then.add_argument("--wait", action="store_true", help="wait for the report and print it")
+    then.add_argument("--show", action="store_true", help="only print the latest report")
+    then.add_argument("--repair", action="store_true", help="only repair what the latest report lists")
 
 
 def _add_connections(added: Any) -> None:

@@ -16,6 +16,7 @@ from amtsbote.errors import AmtsboteError, Misconfigured, Reject
 from amtsbote.http import Transport
 from amtsbote.messages import Task
 from amtsbote.operations.office import Account, Intent, Office, is_connection
+from amtsbote.operations.trail import on_trail
 from amtsbote.portals import NAMES, portal_named
 from amtsbote.portals.portal import Connection, Tools
 from amtsbote.tokens import TokenCache
@@ -95,10 +96,8 @@ def add(office: Office, account: Account, body: Mapping[str, Any]) -> tuple[Test
     tested = try_out(office, Connection(account.portal, account.name, secret))
     if not tested.works:
         raise Misconfigured("LOGIN_FAILED", f"nothing was stored: {tested.says}")
-    return tested, Intent(
-        f"store the secret {account.secret}, which switches {account} on",
-        lambda: office.vault.write(account.secret, text),
-    )
+    says = f"store the secret {account.secret}, which switches {account} on"
+    return tested, on_trail(office, "add", [account], Intent(says, lambda: office.vault.write(account.secret, text)))
 
 
 def require_free(office: Office, account: Account) -> None:
@@ -118,17 +117,29 @@ def resume(office: Office, account: Account) -> Intent:
     return _switch(office, account, enabled=True)
 
 
-def reconcile(office: Office, portal: str | None = None, connection: str | None = None) -> Intent:
-    """Compare what portals list, from the beginning, with the ledger, now instead of at night."""
+def reconcile(
+    office: Office,
+    portal: str | None = None,
+    connection: str | None = None,
+    *,
+    everything: bool = False,
+    deep: bool = False,
+) -> Intent:
+    """Compare portals, ledger and buckets now instead of at night.
+
+    `everything` looks at all that there is and not only at the last three days, `deep` reads and hashes the files.
+    """
     accounts = office.accounts(portal, connection)
     if not accounts:
         raise Reject("NO_CONNECTION", "there is no such connection")
 
     def ask() -> None:
         for account in accounts:
-            office.ask_for(Task.RECONCILE, account)
+            office.ask_for(Task.RECONCILE, account, everything=everything or None, deep=deep or None)
 
-    return Intent(f"list everything that {', '.join(map(str, accounts))} has, and fetch what is missing", ask)
+    names = ", ".join(map(str, accounts))
+    says = f"list everything that {names} has, fetch what is missing, and report what differs"
+    return on_trail(office, "reconcile", accounts, Intent(says, ask))
 
 
 def wanted_of(portal: str, chosen: Mapping[tuple[str, ...], str]) -> list[Wanted]:
@@ -161,7 +172,8 @@ def _switch(office: Office, account: Account, *, enabled: bool) -> Intent:
         raise Reject("SECRET_INVALID", f"the secret {account.secret} is no JSON object")
     text = json.dumps({**content, "enabled": enabled}, ensure_ascii=False)
     word = "on" if enabled else "off; nothing of it is lost, and drops for it wait"
-    return Intent(f"switch {account} {word}", lambda: office.vault.write(account.secret, text))
+    intent = Intent(f"switch {account} {word}", lambda: office.vault.write(account.secret, text))
+    return on_trail(office, "resume" if enabled else "pause", [account], intent)
 
 
 def _require_name(account: Account) -> None:

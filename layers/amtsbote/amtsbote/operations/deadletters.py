@@ -9,6 +9,7 @@ from amtsbote.errors import Misconfigured, Retry
 from amtsbote.keys import DROP_RULES
 from amtsbote.messages import ConnectionTask, DropRequest, FetchRequest, Tick
 from amtsbote.operations.office import QUEUE_OF, Office
+from amtsbote.operations.trail import WHOLE_STACK, leaving_trail
 from amtsbote.portals import NAMES
 
 PER_CALL = 10
@@ -54,15 +55,12 @@ def put_back(office: Office, letters: list[DeadLetter]) -> None:
 
 def redrive(office: Office, letters: list[DeadLetter]) -> Redriven:
     """Send letters back to their queues. Each is sent before it is deleted: repeated by a crash, it does no harm."""
-    sent = 0
-    left: list[DeadLetter] = []
-    for letter in letters:
-        if _send(office, letter):
-            sent += 1
-        else:
-            left.append(letter)
-    put_back(office, left)
-    return Redriven(sent, len(left))
+    if not letters:
+        return Redriven(0, 0)
+    with leaving_trail(office, "redrive", [WHOLE_STACK], f"{len(letters)} requests"):
+        left = [letter for letter in letters if not _send(office, letter)]
+        put_back(office, left)
+    return Redriven(len(letters) - len(left), len(left))
 
 
 def _send(office: Office, letter: DeadLetter) -> bool:

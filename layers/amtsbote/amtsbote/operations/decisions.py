@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from amtsbote.deliveries import DropRow, DropState, ResendWanted
 from amtsbote.errors import Reject
 from amtsbote.events import Event, EventType
-from amtsbote.inbox import PROCESSED_TAG, Identity
+from amtsbote.inbox import PROCESSED_TAG, Identity, contents_of
 from amtsbote.keys import document_key, item_prefix
 from amtsbote.lifecycle import (
     AcknowledgeWanted,
@@ -129,10 +129,10 @@ def _release(office: Office, row: ItemRow, prefix: str, kept: list[File], policy
     files = [*(file for file in present if file.name not in names), *kept]
     stored = office.inbox.store_all(prefix, (_incoming(office, file) for file in files), last_try=True)
     identity = Identity(row.portal, row.connection, row.id, prefix)
-    office.inbox.commit(identity, stored, json.loads(row.record or "{}"), office.clock())
+    document = office.inbox.commit(identity, stored, json.loads(row.record or "{}"), office.clock())
     event = Event(EventType.DOCUMENT_RECEIVED, row.portal, row.connection, row.id, document_key(prefix))
     office.bus.publish(event)
-    office.ledger.advance(row, Released(policy))
+    office.ledger.advance(row, Released(policy, contents_of(document)))
 
 
 def _present_files(office: Office, prefix: str) -> list[File]:
@@ -154,7 +154,7 @@ def _incoming(office: Office, file: File) -> IncomingFile:
 def _acknowledge(office: Office, row: ItemRow, *, mark: bool) -> None:
     if mark:
         _mark_processed(office, document_key(item_prefix(row.portal, row.connection, row.id)))
-    office.ledger.advance(row, AcknowledgeWanted())
+    office.ledger.advance(row, AcknowledgeWanted(by_hand=True))
     office.ask_for(Task.ACKNOWLEDGE, Account(row.portal, row.connection))
 
 

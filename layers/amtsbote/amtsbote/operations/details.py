@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from amtsbote.deliveries import DropRow, Failure
+from amtsbote.chain import RoutedCopy
+from amtsbote.deliveries import ERASED_STATES, DropRow, Failure
 from amtsbote.errors import Quarantine, Reject
 from amtsbote.keys import document_key, item_prefix, quarantine_key, receipt_key
 from amtsbote.lifecycle import ItemRow, Past, State
 from amtsbote.operations.documents import Document, document_of, find
 from amtsbote.operations.office import Office
+from amtsbote.portals import portal_named
 from amtsbote.storage import get_or_none
 
 READ_BYTES = 1024 * 1024
+VERSIONS_AT_MOST = 100  # of one outbox key, when the one is looked for that was routed there
 SECRET_SHOWN = "(a secret; it lies in the receipt)"  # noqa: S105 - says that there is one
 
 
@@ -32,11 +35,30 @@ class File:
 
 
 @dataclass(frozen=True)
+class RoutedStep:
+    """One step of a chain: what arrived as `origin`, the rule that copied its file, and the drop that came of it.
+
+    `delivery` is the state of that drop, None while there is none. `why` says why a rule could not be followed.
+    """
+
+    origin: str
+    rule: str
+    file: str
+    state: str
+    outbox_key: str | None = None
+    delivery: str | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True)
 class Detail:
     """Everything about one document. `metadata` is the portal's own record of it, which may name persons.
 
     `files` are in quarantine, not in the inbox, while the document is QUARANTINED. `document_key` is None while there
     is no document.json, `receipt_key` for what arrives.
+
+    What was routed: `origin` is the item that a drop is a copy of, `answers` the outbox key of the drop that an item
+    answers, `chain` every step of it, the first one first, whichever member is shown.
     """
 
     document: Document
@@ -49,12 +71,47 @@ class Detail:
     receipt_key: str | None = None
     failure: Failure | None = None
     steps: tuple[Past, ...] = ()
+    note: str | None = None  # a sentence, where what is missing is missing on purpose
+    origin: str | None = None
+    answers: str | None = None
+    chain: tuple[RoutedStep, ...] = ()
 
 
 def show(office: Office, name: str) -> Detail:
     """Return everything about the document of that name; Reject as `find`."""
     row = find(office, name)
-    return _of_delivery(office, row) if isinstance(row, DropRow) else _of_item(office, row)
+    detail = _of_delivery(office, row) if isinstance(row, DropRow) else _of_item(office, row)
+    return _with_chain(office, row, detail)
+
+
+def _with_chain(office: Office, row: ItemRow | DropRow, detail: Detail) -> Detail:
+    """Add what was routed before and after, as the ledger knows it from whichever member."""
+    if isinstance(row, DropRow):
+        behind = row.provenance
+        return detail if behind is None else _in_chain(office, behind.root, replace(detail, origin=behind.origin))
+    answered = _answered(office, row, detail)
+    if answered is None or answered.provenance is None:
+        return _in_chain(office, item_prefix(row.portal, row.connection, row.id), detail)
+    return _in_chain(office, answered.provenance.root, replace(detail, answers=answered.key))
+
+
+def _in_chain(office: Office, root: str, detail: Detail) -> Detail:
+    return replace(detail, chain=tuple(_step_of(office, copy) for copy in office.ledger.chain(root)))
+
+
+def _answered(office: Office, row: ItemRow, detail: Detail) -> DropRow | None:
+    """Return the routed drop that an item answers; None where it answers none, or its record is gone."""
+    answers = portal_named(row.portal).answers
+    name = answers(detail.metadata) if answers and isinstance(detail.metadata, dict) else None
+    return office.ledger.answered_by(row.portal, row.connection, name) if name else None
+
+
+def _step_of(office: Office, copy: RoutedCopy) -> RoutedStep:
+    versions = office.ledger.versions_of(copy.bucket, copy.key, limit=VERSIONS_AT_MOST) if copy.key else []
+    drop = next((each for each in versions if each.version_id == copy.version_id), None)
+    why = f"{copy.code}: {copy.message}" if copy.code else None
+    state = None if drop is None else drop.state
+    return RoutedStep(copy.origin, copy.rule, copy.file, copy.state, copy.key or None, state, why)
 
 
 def receipt(office: Office, outbox_key: str, *, reveal: bool = False) -> dict[str, Any]:
@@ -100,7 +157,9 @@ def _of_item(office: Office, row: ItemRow) -> Detail:
     metadata = said["metadata"] if said else json.loads(row.record or "null")
     key = document_key(prefix) if said else None
     due = row.due.work if row.due else row.waiting_for
-    return Detail(document_of(row), row.history, office.stack.inbox_bucket, key, files, metadata, due)
+    return Detail(
+        document_of(row), row.history, office.stack.inbox_bucket, key, files, metadata, due, note=_erasure(row)
+    )
 
 
 def _of_delivery(office: Office, row: DropRow) -> Detail:
@@ -109,10 +168,21 @@ def _of_delivery(office: Office, row: DropRow) -> Detail:
         history=row.history,
         bucket=office.stack.outbox_bucket,
         due_for=row.due.work if row.due else None,
-        receipt_key=receipt_key(row.key),
+        receipt_key=None if row.state in ERASED_STATES else receipt_key(row.key),
         failure=row.failure,
         steps=row.steps,
+        note=_erasure(row),
     )
+
+
+def _erasure(row: ItemRow | DropRow) -> str | None:
+    """Return the sentence that says why nothing of the content is there."""
+    if row.state == State.ERASING:
+        return "its content is being deleted, as it was kept for the time set"
+    if row.state != State.ERASED:
+        return None
+    until = f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "for ever"
+    return f"its content was deleted on {row.history[-1].at:%Y-%m-%d} after the time set; this row is kept {until}"
 
 
 def _files(said: dict[str, Any]) -> Iterator[File]:

@@ -13,8 +13,8 @@ from itertools import islice, product
 from amtsbote.batches import side_by_side
 from amtsbote.deliveries import DropRow, DropState
 from amtsbote.errors import Reject
-from amtsbote.ledger import Kind, Place, Shelved, item_key
-from amtsbote.lifecycle import ItemRow, Shelf, State, Subject, Word, spelled
+from amtsbote.ledger import Kind, Place, Shelved, begin_of, item_key
+from amtsbote.lifecycle import COMMON_NAMES, ItemRow, Shelf, State, Subject, Word, id_in_name, spelled
 from amtsbote.operations.office import Account, Office, is_connection
 from amtsbote.times import sortable
 
@@ -25,16 +25,17 @@ WORD_ROWS_AT_MOST = 1000  # of one connection; who finds more than that has to s
 UNROUTED = Account("", "")
 
 SHELVES = {
-    Kind.ITEM: (Shelf.ARRIVING, Shelf.STORED, Shelf.ACKNOWLEDGED, Shelf.QUARANTINED, Shelf.UNAVAILABLE),
-    Kind.DROP: (Shelf.UNDER_WAY, Shelf.DELIVERED, Shelf.FAILED),
+    Kind.ITEM: (Shelf.ARRIVING, Shelf.STORED, Shelf.ACKNOWLEDGED, Shelf.QUARANTINED, Shelf.UNAVAILABLE, Shelf.ERASED),
+    Kind.DROP: (Shelf.UNDER_WAY, Shelf.DELIVERED, Shelf.FAILED, Shelf.ERASED),
 }
-STATES = (*State, *DropState)
+STATES = tuple(dict.fromkeys([*map(str, State), *map(str, DropState)]))
 SHELF_OF: Mapping[str, Shelf] = {
     State.DISCOVERED: Shelf.ARRIVING,
     State.FETCHING: Shelf.ARRIVING,
     DropState.RECEIVED: Shelf.UNDER_WAY,
     DropState.SENDING: Shelf.UNDER_WAY,
     DropState.SENT: Shelf.UNDER_WAY,
+    State.ERASING: Shelf.ERASED,
 }
 """The shelves of the states that have none of their own."""
 
@@ -120,8 +121,11 @@ def documents(office: Office, question: Question, *, limit: int = PAGE_ROWS, aft
     A page may hold fewer than `limit` and yet not be the last. Reject where the question makes no sense.
     """
     _check(question, limit)
-    entries = _by_words(office, question) if question.words else _by_shelves(office, question, limit + 1, after)
-    older = [entry for entry in entries if after is None or entry.at < after]
+    if question.words:
+        found_entries = _by_words(office, question)
+    else:
+        found_entries = entries(office, accounts_of(office, question), question, limit + 1, after)
+    older = [entry for entry in found_entries if after is None or entry.at < after]
     page, rest = older[:limit], older[limit:]
     rows = office.ledger.rows(list(dict.fromkeys(entry.key for entry in page)))
     found = tuple(document_of(row) for row in rows.values() if not question.states or row.state in question.states)
@@ -191,20 +195,24 @@ def _with_id(office: Office, id_: str) -> list[ItemRow | DropRow]:
 # --- by shelves ------------------------------------------------------------------------------------------------------
 
 
-def _by_shelves(office: Office, question: Question, limit: int, after: str | None) -> list[Shelved]:
-    """Return the newest entries of all shelves that are asked for."""
+def entries(
+    office: Office, accounts: Sequence[Account], question: Question, limit: int, after: str | None = None
+) -> list[Shelved]:
+    """Return up to `limit` entries of these connections' shelves, newest first, `after` the one of that moment.
+
+    Of the question only direction, states and time count.
+    """
     before = after or (sortable(question.until) if question.until else None)
 
     def read(place: Place) -> list[Shelved]:
         return office.ledger.on_shelf(place, since=question.since, before=before, limit=limit)
 
-    shelves = side_by_side(read, list(_places(office, question)), READERS)
+    shelves = side_by_side(read, list(_places(accounts, question)), READERS)
     newest = merge(*shelves, key=lambda entry: entry.at, reverse=True)
     return list(islice(dict.fromkeys(newest), limit))  # one that is being moved may stand on two
 
 
-def _places(office: Office, question: Question) -> Iterable[Place]:
-    accounts = _accounts(office, question)
+def _places(accounts: Sequence[Account], question: Question) -> Iterable[Place]:
     for kind in question.kinds:
         own = accounts if kind is Kind.DROP else [each for each in accounts if each != UNROUTED]
         shelves = [shelf for shelf in SHELVES[kind] if not question.states or shelf in _shelves(question.states)]
@@ -212,7 +220,8 @@ def _places(office: Office, question: Question) -> Iterable[Place]:
             yield Place(kind, account.portal, account.name, shelf)
 
 
-def _accounts(office: Office, question: Question) -> list[Account]:
+def accounts_of(office: Office, question: Question) -> list[Account]:
+    """Return the connections that a question is about; without a name, also the place of drops that fit no rule."""
     unrouted = [] if question.portal or question.connection else [UNROUTED]
     return [*office.accounts(question.portal, question.connection), *unrouted]
 
@@ -226,7 +235,7 @@ def _shelves(states: Iterable[str]) -> set[str]:
 
 def _by_words(office: Office, question: Question) -> list[Shelved]:
     """Return the entries that all the words speak of, newest first."""
-    accounts = _accounts(office, question)
+    accounts = accounts_of(office, question)
     # by key: two polls that see an item at once both write its words, each with its own moment
     found = [
         {entry.key: entry for entry in _found(office, accounts, subject, text)} for subject, text in question.words
@@ -236,6 +245,7 @@ def _by_words(office: Office, question: Question) -> list[Shelved]:
 
 
 def _found(office: Office, accounts: Sequence[Account], subject: Subject, text: str) -> list[Shelved]:
+    _require_own_name(subject, text)
     word, begins = Word(subject, spelled(text.removesuffix("*"))), text.endswith("*")
 
     def read(account: Account) -> list[Shelved]:
@@ -246,7 +256,21 @@ def _found(office: Office, accounts: Sequence[Account], subject: Subject, text: 
     lists = side_by_side(read, accounts, READERS)
     if any(len(found) > WORD_ROWS_AT_MOST for found in lists):
         raise Reject("TOO_MANY", f"more than {WORD_ROWS_AT_MOST} documents are found by {text}; give more of the word")
-    return [entry for found in lists for entry in found]
+    return [*(entry for found in lists for entry in found), *_named_by_id(office, accounts, subject, text)]
+
+
+def _require_own_name(subject: Subject, text: str) -> None:
+    """Reject a name that every document of a portal has a file of."""
+    portal = COMMON_NAMES.get(spelled(text)) if subject is Subject.FILE else None
+    if portal is not None:
+        raise Reject("EVERY_ONE_HAS_IT", f"every document of {portal} has a {text}; ask for --in --portal {portal}")
+
+
+def _named_by_id(office: Office, accounts: Sequence[Account], subject: Subject, text: str) -> list[Shelved]:
+    """Return the items that a file's name follows from, which are not found by a word."""
+    id_ = id_in_name(spelled(text)) if subject is Subject.FILE else None
+    keys = [item_key(each.portal, each.name, id_) for each in accounts] if id_ else []
+    return [Shelved(begin_of(row), key) for key, row in office.ledger.rows(keys).items()]
 
 
 def _within(entry: Shelved, question: Question) -> bool:

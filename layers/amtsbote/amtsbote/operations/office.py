@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from amtsbote.admin.account import Vault
+from amtsbote.audit import pseudonym
 from amtsbote.connections import Connections
 from amtsbote.events import EventBus
 from amtsbote.inbox import Inbox
@@ -14,9 +15,11 @@ from amtsbote.keys import CONNECTION_NAME, secret_prefix
 from amtsbote.ledger import Ledger
 from amtsbote.messages import ConnectionTask, Message, Task
 from amtsbote.operations.stack import Stack
+from amtsbote.outbox import Outbox
 from amtsbote.portals import NAMES, portal_named
 from amtsbote.queues import Queue
 from amtsbote.receipts import Receipts
+from amtsbote.reports import Reports
 from amtsbote.times import now
 
 if TYPE_CHECKING:
@@ -82,7 +85,12 @@ class Office:
     @cached_property
     def ledger(self) -> Ledger:
         """Return the ledger."""
-        return Ledger(self._client("dynamodb"), self.stack.ledger_table, self.clock)
+        return Ledger(self._client("dynamodb"), self.stack.ledger_table, self.clock, lambda: self.actor)
+
+    @cached_property
+    def actor(self) -> str:
+        """Return the pseudonym by which the trail names whoever works here; AWS is asked when something is changed."""
+        return pseudonym(self._client("sts").get_caller_identity()["Arn"])
 
     @cached_property
     def s3(self) -> "S3Client":
@@ -105,6 +113,16 @@ class Office:
     def receipts(self) -> Receipts:
         """Return the receipts."""
         return Receipts(self.s3, self.stack.inbox_bucket, self.ledger)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """Return the outbox."""
+        return Outbox(self.s3)
+
+    @cached_property
+    def reports(self) -> Reports:
+        """Return the reports of comparisons."""
+        return Reports(self.s3, self.stack.inbox_bucket)
 
     @cached_property
     def bus(self) -> EventBus:
@@ -135,9 +153,9 @@ class Office:
         """Queue requests for a function; Retry when the queue does not take all of them."""
         Queue(self.sqs, self.stack.queue_url(verb, portal)).send_all(request.body() for request in requests)
 
-    def ask_for(self, task: Task, account: Account) -> None:
-        """Queue a task of a connection, as its schedule would."""
-        request = ConnectionTask(portal=account.portal, connection=account.name, task=task)
+    def ask_for(self, task: Task, account: Account, **more: bool | None) -> None:
+        """Queue a task of a connection, as its schedule would, or with more than the schedule asks for."""
+        request = ConnectionTask(portal=account.portal, connection=account.name, task=task, **more)
         self.ask(QUEUE_OF[task], account.portal, [request])
 
 

@@ -82,7 +82,12 @@ def health(office: Office, account: Account) -> Health:
         left_alone_until=_pause(office, status),
         oldest_unacknowledged=_oldest(office, _place(Kind.ITEM, account, Shelf.STORED)),
         oldest_delivery=_oldest(office, _place(Kind.DROP, account, Shelf.UNDER_WAY)),
-        counts={shelf: _count(office, kind, account, shelf) for kind in Kind for shelf in SHELVES[kind]},
+        counts={
+            shelf: _count(office, kind, account, shelf)
+            for kind in Kind
+            for shelf in SHELVES[kind]
+            if shelf is not Shelf.ERASED
+        },
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from amtsbote.http import Transport
-from amtsbote.portals.protocols import Destination, DropBook, NoDrops, Source
+from amtsbote.portals.protocols import Destination, Drop, DropBook, NoDrops, Record, Source
 from amtsbote.rotation import Rotator
 from amtsbote.tokens import TokenCache
 
@@ -111,7 +111,9 @@ class Rotation:
 class Portal:
     """A portal: `source` and `destination` return None where the connection has that direction switched off.
 
-    `rotation` is None where the portal cannot make a new secret by itself.
+    `rotation` is None where the portal cannot make a new secret by itself. `answered_as` returns the name by which what
+    arrives later says that it answers a drop, None where nothing answers it; `answers` returns that name as an item's
+    record says it, None where it says none. A portal whose documents answer nothing has neither.
     """
 
     name: str
@@ -119,3 +121,5 @@ class Portal:
     source: Callable[[Connection, Tools], Source | None]
     destination: Callable[[Connection, Tools], Destination | None]
     rotation: Callable[[], Rotation] | None = None
+    answered_as: Callable[[Drop], str | None] | None = None
+    answers: Callable[[Record], str | None] | None = None

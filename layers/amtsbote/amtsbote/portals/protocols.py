@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    from amtsbote.chain import Provenance
 
 Record = Mapping[str, Any]
 """A portal's own record of an item, as it was answered (JSON object)."""
@@ -20,7 +23,8 @@ class Finding:
     `created_at` (UTC) feeds the watermark, None where the portal has none. `waiting_for` names what is missing before
     the item can be fetched. `hints` is the little that acknowledge needs later, when the record is no longer kept.
     `proves` names the delivery (its `proven_by`) that this item shows to have reached its recipient. What is not
-    `wanted` is listed for that alone, and neither fetched nor acknowledged.
+    `wanted` is listed for that alone, and neither fetched nor acknowledged. What `stays` is listed whether or not the
+    portal has been told of it.
     """
 
     id: str
@@ -30,6 +34,7 @@ class Finding:
     hints: Mapping[str, str] = field(default_factory=dict)
     proves: str | None = None
     wanted: bool = True
+    stays: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class Drop:
     `reference` derives from bucket, key and version and is the same at every try. `read(start, length)` streams bytes
     of just this version, and raises Retry(UNREADABLE) where the line breaks. `modified` (UTC) is when it was dropped.
     `beside(file name)` returns the newest version of the object whose key differs in its last part only, None where
-    there is none.
+    there is none. `provenance` says where a drop comes from that a routing rule made; `metadata` does not hold it.
     """
 
     key: str
@@ -117,6 +122,7 @@ class Drop:
     bucket: str = ""
     modified: datetime | None = None
     beside: Callable[[str], "Drop | None"] = lambda _: None
+    provenance: "Provenance | None" = None
 
     @property
     def file_name(self) -> str:
@@ -183,13 +189,18 @@ class Delivery:
 
 @dataclass(frozen=True)
 class KnownDrop:
-    """What is known of one version of another drop; `pending` says that it has still to be sent."""
+    """What is known of one version of another drop; `pending` says that it has still to be sent.
+
+    Where it has failed, `error_code` and `ended_at` (UTC) say why and when.
+    """
 
     version_id: str
     pending: bool
     outcome: Outcome
     portal_id: str | None
     result: Mapping[str, Any] = field(default_factory=dict)
+    error_code: str | None = None
+    ended_at: datetime | None = None
 
 
 class DropBook(Protocol):

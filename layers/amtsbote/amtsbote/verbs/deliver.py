@@ -11,11 +11,13 @@ from amtsbote.connections import UNKNOWN_CONNECTION
 from amtsbote.deadline import Deadline
 from amtsbote.deliveries import (
     ENDED,
+    ERASED_STATES,
     DropRow,
     DropState,
     Failed,
     Failure,
     Noted,
+    Originated,
     Paused,
     Reported,
     SendLease,
@@ -31,7 +33,7 @@ from amtsbote.lifecycle import ImpossibleTransition
 from amtsbote.messages import DropRequest
 from amtsbote.observability import count, log
 from amtsbote.outbox import Version
-from amtsbote.portals.protocols import SHOWN
+from amtsbote.portals.protocols import SHOWN, Drop
 from amtsbote.queues import Attempt, describe
 from amtsbote.receipts import status_of
 from amtsbote.services import Services
@@ -89,6 +91,8 @@ def _deliver(version: Version, attempt: Attempt, services: Services, deadline: D
     row = services.ledger.open_drop(
         received(version.bucket, version.key, version.version_id, version.sequence, address_of(address), now)
     )
+    if row.state in ERASED_STATES:
+        return
     if row.state in ENDED or row.state is DropState.SENT:
         _tell(row, services)  # the event came again, or a worker died just before it told
     elif address is None or refusal is not None:
@@ -144,6 +148,7 @@ def _send_leased(row: DropRow, version: Version, address: DropAddress, services:
     if destination is None:
         raise ConnectionOff("CONNECTION_PAUSED", "the connection, or its sending direction, is switched off")
     drop = services.outbox.drop(version, address)
+    row = _with_origin(row, drop, services)
     journal = LedgerJournal(services, row, json.loads(row.journal))
     try:
         delivery = destination.deliver(drop, journal)
@@ -154,7 +159,17 @@ def _send_leased(row: DropRow, version: Version, address: DropAddress, services:
     journal.count_bytes(drop.size)
     if delivery.proven_by is not None:
         services.ledger.await_proof(row, delivery.proven_by)
-    _tell(services.ledger.advance_drop(journal.row, Reported(delivery, row.fence)), services)
+    _tell(services.ledger.advance_drop(journal.row, Reported(delivery, row.fence, drop.size)), services)
+
+
+def _with_origin(row: DropRow, drop: Drop, services: Services) -> DropRow:
+    """Write down where a routed drop comes from, and what its answer will call it: before there can be one."""
+    if drop.provenance is None or row.provenance == drop.provenance:
+        return row
+    answered_as = services.portal.answered_as(drop) if services.portal.answered_as else None
+    originated = services.ledger.advance_drop(row, Originated(row.fence, drop.provenance, answered_as))
+    services.receipts.write(originated)
+    return originated
 
 
 def _require_unpaused(row: DropRow, services: Services) -> None:
@@ -187,12 +202,12 @@ def _tell(row: DropRow, services: Services) -> None:
     """Bring receipt and event up to the row; only then an ended delivery is no longer due."""
     publish_update(row, services)
     if row.state in ENDED:
-        connection = _existing_connection(row)
+        connection = existing_connection(row)
         count("Delivered" if row.state is DropState.DELIVERED else "DeliveryFailed", connection=connection)
         services.ledger.advance_drop(row, Told())
 
 
-def _existing_connection(row: DropRow) -> str | None:
+def existing_connection(row: DropRow) -> str | None:
     """Return the drop's connection, None where the key's part in its place is none: that might be any word."""
     unknown = row.failure is not None and row.failure.code == UNKNOWN_CONNECTION
     return None if unknown or not row.connection else row.connection

@@ -9,7 +9,7 @@ from amtsbote.deadline import Deadline
 from amtsbote.errors import AmtsboteError, LeaseLost, Misconfigured, Quarantine, Reject, Retry, Unavailable
 from amtsbote.events import Event, EventType
 from amtsbote.health import report_throttle
-from amtsbote.inbox import Identity
+from amtsbote.inbox import Identity, contents_of
 from amtsbote.keys import document_key, item_prefix
 from amtsbote.lifecycle import (
     Committed,
@@ -86,8 +86,8 @@ def _fetch_leased(row: ItemRow, attempt: Attempt, services: Services, deadline: 
 
 def _store(row: ItemRow, connection: Connection, attempt: Attempt, services: Services, deadline: Deadline) -> Fetched:
     prefix = item_prefix(row.portal, row.connection, row.id)
-    committed_before = row.fence > 1 and services.inbox.is_committed(prefix)
-    if not committed_before:
+    document = services.inbox.document(prefix) if row.fence > 1 else None  # committed before
+    if document is None:
         source = source_of(services, connection, deadline)
         if source is None:
             raise Retry("CONNECTION_PAUSED", "the connection is switched off", after_seconds=60)
@@ -96,9 +96,10 @@ def _store(row: ItemRow, connection: Connection, attempt: Attempt, services: Ser
         files = source.fetch(Item(row.id, prefix, record, row.hints))
         stored = services.inbox.store_all(prefix, files, last_try=attempt.last)
         identity = Identity(row.portal, row.connection, row.id, prefix)
-        services.inbox.commit(identity, stored, record, services.clock())
+        document = services.inbox.commit(identity, stored, record, services.clock())
     services.bus.publish(_event(EventType.DOCUMENT_RECEIVED, row, prefix))
-    services.ledger.advance(row, Committed(row.fence, connection.secret.acknowledge))
+    contents = contents_of(document)
+    services.ledger.advance(row, Committed(row.fence, connection.secret.acknowledge, contents))
     count("Stored", connection=row.connection)
     return Fetched.STORED
 

@@ -32,6 +32,7 @@ from amtsbote.portals.protocols import Finding
 from amtsbote.services import Services
 from amtsbote.status import asks_since, polled
 from amtsbote.verbs.accounts import for_connection, left_alone, report_oldest_unacknowledged, source_of
+from amtsbote.verbs.reconcile import Listing, compare, go_on_unlisted
 
 WRITERS = 8  # ledger writes side by side
 RECEIVED_BY_RECIPIENT = "RECEIVED_BY_RECIPIENT"
@@ -47,7 +48,10 @@ class Polled:
 
 
 def poll(task: ConnectionTask, services: Services, deadline: Deadline) -> Polled:
-    """Bring ledger and queue up to what the portal lists. A failing login marks the connection, and only it."""
+    """Bring ledger and queue up to what the portal lists. A failing login marks the connection, and only it.
+
+    Task.RECONCILE lists everything, and then compares portal, ledger and buckets.
+    """
     return for_connection(task, services, lambda connection: _poll(connection, task, services, deadline), Polled())
 
 
@@ -56,7 +60,10 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
     source = source_of(services, connection, deadline)
     if source is None or left_alone(services, status, task):
         return Polled()
-    since = None if task.task is Task.RECONCILE else asks_since(status, services.settings.overlap)
+    if task.goes_on is not None and go_on_unlisted(connection, task, services, deadline):
+        return Polled()
+    asked_since, started_at = asks_since(status, services.settings.overlap), services.clock()
+    since = None if task.task is Task.RECONCILE else asked_since
     listed = list(source.discover(since))
     findings = {finding.id: finding for finding in listed if finding.wanted}
     known = services.ledger.items(connection.portal, connection.name, list(findings))
@@ -73,6 +80,9 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
     services.ledger.change_status(
         report_recovery(services, status), lambda each: polled(each, watermark, services.clock(), whole=since is None)
     )
+    if task.task is Task.RECONCILE:
+        listing = Listing(started_at, findings, known, tuple(fresh), asked_since, source)
+        compare(connection, task, listing, services, deadline)
     return _logged(Polled(len(findings), len(fresh), queued), connection, task)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from amtsbote.errors import Reject
 from amtsbote.portals.docxworld import PORTAL
-from amtsbote.portals.docxworld.approvals import FILE_LIMIT_BYTES
+from amtsbote.portals.docxworld.approvals import ANOTHER_DECISION, DECISION_WAIT, FILE_LIMIT_BYTES
 from amtsbote.portals.portal import Connection, Tools
 from amtsbote.portals.protocols import Destination, Drop, KnownDrop, Outcome
 from tests.unit.portals.docxworld.server import Reply, Request, Server, page, refusal
@@ -43,6 +43,14 @@ class Book:
         return self.sent
 
     newest_sent = newest
+
+
+class SeenBook(Book):
+    """A book in which something stands that the portal does not have."""
+
+    def newest_sent(self, bucket: str, key: str) -> KnownDrop | None:
+        """Return nothing."""
+        return None
 
 
 def a_drop(name: str, content: bytes, *, beside: Drop | None = None, **more: Any) -> Drop:
@@ -125,6 +133,53 @@ def test_a_task_decided_between_look_and_call_is_somebody_elses(server: Server, 
     server.on("POST", DECIDE, refusal(400, "upload.error.server.approval_task_not_decidable"))
     with pytest.raises(Reject, match="APPROVAL_TASK_NOT_DECIDABLE"):
         destination.deliver(decision(), Memory())
+
+
+def failed_with(code: str, ago: timedelta) -> KnownDrop:
+    return KnownDrop("d", False, Outcome.FAILED, None, error_code=code, ended_at=NOON - ago)
+
+
+@pytest.mark.parametrize(
+    ("decision_beside", "dropped_ago", "code"),
+    [
+        (None, DECISION_WAIT - timedelta(seconds=1), None),
+        (None, DECISION_WAIT, "DECISION_MISSING"),
+        (KnownDrop("d", True, Outcome.IN_PROGRESS, None), DECISION_WAIT, None),
+        (failed_with("DECISION_INVALID", ANOTHER_DECISION - timedelta(seconds=1)), timedelta(0), None),
+        (failed_with("DECISION_INVALID", ANOTHER_DECISION), timedelta(0), "DECISION_FAILED"),
+        (failed_with("APPROVAL_TASK_NOT_DECIDABLE", timedelta(0)), timedelta(0), "DECISION_FAILED"),
+    ],
+)
+def test_a_file_does_not_wait_for_ever(
+    connection: Connection, tools: Tools, decision_beside: KnownDrop | None, dropped_ago: timedelta, code: str | None
+) -> None:
+    unsent = SeenBook(decision_beside)
+    destination = PORTAL.destination(connection, replace(tools, drops=unsent, clock=lambda: NOON))
+    assert destination is not None
+    delivery = destination.deliver(a_file(modified=NOON - dropped_ago), Memory())
+    assert (delivery.portal_id, delivery.error_code) == ("T1", code)
+    again = destination.track(delivery.tracked_as or "")
+    assert (again.outcome, again.error_code) == (Outcome.FAILED if code else Outcome.IN_PROGRESS, code)
+
+
+def test_a_file_of_an_older_release_that_does_not_say_since_when_it_waits_waits_on(
+    connection: Connection, tools: Tools
+) -> None:
+    destination = PORTAL.destination(connection, replace(tools, drops=SeenBook(None)))
+    assert destination is not None
+    assert destination.track("approvals|T1|v|outbox|a/file.pdf").outcome is Outcome.IN_PROGRESS
+
+
+def test_a_file_that_has_failed_goes_with_no_later_decision(
+    server: Server, connection: Connection, tools: Tools
+) -> None:
+    server.on("GET", TASKS, page([TASK]))
+    known = KnownDrop("version of file.pdf", False, Outcome.FAILED, None, error_code="DECISION_FAILED")
+    destination = PORTAL.destination(connection, replace(tools, drops=SeenBook(known)))
+    assert destination is not None
+    with pytest.raises(Reject, match="FILE_FAILED"):
+        destination.deliver(decision(a_file()), Memory())
+    assert decided(server) == []
 
 
 @pytest.mark.parametrize(

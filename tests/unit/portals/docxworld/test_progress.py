@@ -17,6 +17,7 @@ GIB = 1024 * MIB
 ROW_LIMIT_BYTES = 400 * 1000
 SIGNED = "X-Amz-SignedHeaders=" + "host%3Bx-amz-meta-contractnumber" * 20
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TWO_PARTS_BYTES = 20 * 1024 * 1024
 KEY = SealedKey("KMS", "c2VhbGVk" * 40, "aXY=")
 
 
@@ -143,6 +144,14 @@ def test_the_first_percents_show_then_every_five_or_after_ten_seconds(journal: M
     assert not progress.show(10, 100, NOW + SHOWN_EVERY)
     assert not progress.show(11, 100, NOW + SHOWN_EVERY - timedelta(seconds=1))
     assert progress.show(11, 100, NOW + SHOWN_EVERY)
+
+
+def test_a_file_in_parts_shows_from_its_first_bytes_on(journal: Memory) -> None:
+    progress = Progress(journal)
+    progress.adopt("p1", ["https://s3.example/a?uploadId=u", "https://s3.example/b?uploadId=u"], {}, TWO_PARTS_BYTES)
+    assert progress.show(1, TWO_PARTS_BYTES, NOW)
+    assert shown(journal) == {"bytesSent": 1, "bytesTotal": TWO_PARTS_BYTES}
+    assert not progress.show(2, TWO_PARTS_BYTES, NOW)
 
 
 def test_the_end_is_not_shown_as_it_is_told_by_itself(journal: Memory) -> None:

@@ -1,5 +1,6 @@
 """docxworld as the verbs see it: a Source of results and reports, a Destination for uploads."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
@@ -15,6 +16,7 @@ from amtsbote.portals.protocols import (
     Acknowledgement,
     AcknowledgeOutcome,
     Destination,
+    Drop,
     Finding,
     IncomingFile,
     Item,
@@ -25,6 +27,7 @@ from amtsbote.portals.protocols import (
 ACKNOWLEDGE_BATCH = 25  # each item is a call of its own; this many fit into one invocation
 ANY_CONTENT = "application/octet-stream"
 THROTTLED = "PORTAL_THROTTLED"
+GENERATION = re.compile(r"\.[2-9]$")  # of an upload that replaces another one (`uploads.reference_of_generation`)
 
 
 class DocxworldSource:
@@ -156,4 +159,21 @@ def rotation() -> Rotation:
     return ROTATION
 
 
-PORTAL = Portal("docxworld", DocxworldSecret, source, destination, rotation)
+def answered_as(drop: Drop) -> str | None:
+    """Return the `referenceId` of an upload, which its results carry; None for what is no upload."""
+    from amtsbote.portals.docxworld.orders import reference_of
+    from amtsbote.portals.docxworld.outgoing import is_upload
+
+    try:
+        return reference_of(drop) if is_upload(drop) else None
+    except Reject:  # the delivery says so
+        return None
+
+
+def answers(record: Record) -> str | None:
+    """Return the `referenceId` of the upload that a download comes from, without the counter of one sent anew."""
+    reference = record.get("referenceId")
+    return GENERATION.sub("", reference) if isinstance(reference, str) and reference else None
+
+
+PORTAL = Portal("docxworld", DocxworldSecret, source, destination, rotation, answered_as, answers)

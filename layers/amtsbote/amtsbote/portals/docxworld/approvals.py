@@ -4,12 +4,15 @@
 once, so it is looked at before, and after an answer that was lost. The page offers no look at a single task: the first
 look goes through the list of those that wait, later ones ask for the task's upload only.
 
-`file.pdf` by itself is delivered when a decision has taken it along, and is on its way until then.
+`file.pdf` by itself is delivered when a decision has taken it along, and is on its way until then, but not for ever:
+it fails with a decision that cannot be taken any more, a day after any other that failed, and thirty days after it was
+dropped where none came. A file that has failed goes with no later decision.
 """
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from amtsbote.errors import Misconfigured, OutOfTime, Reject, Retry
 from amtsbote.portals.docxworld.client import DocxworldClient
@@ -19,10 +22,15 @@ from amtsbote.portals.docxworld.outgoing import APPROVALS, SEPARATOR
 from amtsbote.portals.docxworld.resources.approvals import ApprovalFilter, Attachment
 from amtsbote.portals.docxworld.roles import ROLE_REFUSALS
 from amtsbote.portals.portal import Tools
-from amtsbote.portals.protocols import Delivery, Drop, Journal, Outcome, Step
+from amtsbote.portals.protocols import Delivery, Drop, Journal, KnownDrop, Outcome, Step
 
 DECISION_FILE, CHANGED_FILE = "decision.json", "file.pdf"
 FILE_LIMIT_BYTES = 50 * 1024 * 1024  # it is held in memory while it is sent, and a function sends several drops
+
+ANOTHER_DECISION = timedelta(days=1)  # so long a file waits for the decision that is dropped after one that failed
+DECISION_WAIT = timedelta(days=30)  # so long it waits where there is none
+UNDECIDABLE = frozenset({"APPROVAL_TASK_NOT_DECIDABLE", "APPROVAL_TASK_NOT_FOUND", "APPROVER_ROLE_MISSING"})
+SINCE = "@"  # in what is tracked, between the file's version and when it was dropped
 
 CHECKS = {
     "approvalState": one_of(("APPROVED", "REJECTED"), needed=True),
@@ -56,15 +64,32 @@ class Decisions:
     # --- the changed file --------------------------------------------------------------------------------------------
 
     def track(self, tracked_as: str) -> Delivery:
-        """Return whether a decision has taken a file.pdf along; no portal is asked."""
-        _, task_id, version_id, bucket, key = tracked_as.split(SEPARATOR, 4)
-        taken = self._tools.drops.newest_sent(bucket, f"{key.rpartition('/')[0]}/{DECISION_FILE}")
+        """Return whether a decision has taken a file.pdf along, or none will; no portal is asked."""
+        _, task_id, version, bucket, key = tracked_as.split(SEPARATOR, 4)
+        version_id, _, since = version.partition(SINCE)
+        decision = f"{key.rpartition('/')[0]}/{DECISION_FILE}"
+        taken = self._tools.drops.newest_sent(bucket, decision)
         if taken is None or taken.outcome is not Outcome.DELIVERED:
-            return Delivery(task_id, Outcome.IN_PROGRESS, tracked_as=tracked_as)
+            end = self._end_of_wait(self._tools.drops.newest(bucket, decision), since)
+            return replace(end, portal_id=task_id, tracked_as=tracked_as)
         if taken.result.get(FILE_VERSION) == version_id:
             return Delivery(task_id, Outcome.DELIVERED, result={"taskId": task_id})
         said = "the task was decided without this version of the file; a task can be decided once only"
         return Delivery(task_id, Outcome.FAILED, error_code="FILE_NOT_USED", error_message=said)
+
+    def _end_of_wait(self, decision: KnownDrop | None, since: str) -> Delivery:
+        """Return that a file waits on, or why it does not; one that was dropped in an older form waits for ever."""
+        now = self._tools.clock()
+        if decision is None:
+            late = bool(since) and now >= datetime.fromisoformat(since) + DECISION_WAIT
+            said = f"no decision.json came beside it within {DECISION_WAIT.days} days; drop both, this file first"
+            return _failed("DECISION_MISSING", said) if late else _WAITING
+        failed = decision.outcome is Outcome.FAILED and not decision.pending
+        late = decision.ended_at is not None and now >= decision.ended_at + ANOTHER_DECISION
+        if failed and (late or decision.error_code in UNDECIDABLE):
+            said = f"the decision beside it failed ({decision.error_code}), and it was not used"
+            return _failed("DECISION_FAILED", f"{said}; to decide after all, drop both again, this file first")
+        return _WAITING
 
     # --- the decision ------------------------------------------------------------------------------------------------
 
@@ -117,6 +142,10 @@ class Decisions:
         if file is None:
             return None
         _check_file(file)
+        known = self._tools.drops.newest(file.bucket, file.key)
+        if known and known.version_id == file.version_id and known.outcome is Outcome.FAILED:
+            said = f"{CHANGED_FILE} beside it has failed ({known.error_code}), and does not go along"
+            raise Reject("FILE_FAILED", f"{said}; drop it again, and then decision.json")
         if file.modified and drop.modified and file.modified > drop.modified:
             said = "file.pdf was dropped after decision.json, and is not known to belong to it"
             raise Reject("FILE_CAME_LATER", f"{said}; drop decision.json again")
@@ -154,8 +183,16 @@ def _check_file(file: Drop) -> None:
         raise Reject("FILE_TOO_LARGE", f"{said}; make it smaller")
 
 
+_WAITING = Delivery("", Outcome.IN_PROGRESS)
+
+
+def _failed(code: str, said: str) -> Delivery:
+    return Delivery("", Outcome.FAILED, error_code=code, error_message=said)
+
+
 def _tracked_as(file: Drop) -> str:
-    return SEPARATOR.join((APPROVALS, file.path[1], file.version_id, file.bucket, file.key))
+    since = file.modified.isoformat() if file.modified else ""
+    return SEPARATOR.join((APPROVALS, file.path[1], f"{file.version_id}{SINCE}{since}", file.bucket, file.key))
 
 
 def _is_decided(task: ApprovalTask, decision: Decision, journal: Journal) -> bool:

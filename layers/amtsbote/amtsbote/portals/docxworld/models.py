@@ -81,7 +81,10 @@ def instant_text(moment: datetime) -> str:
 
 
 def _in_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError as error:  # year 1 or 9999 at the edge of its zone
+        raise ValueError("must be a time that exists in UTC") from error
 
 
 Instant = Annotated[datetime, AfterValidator(_in_utc), PlainSerializer(instant_text, when_used="json")]
@@ -124,7 +127,7 @@ def read(model: type[AnyModel], answered: object) -> AnyModel:
 class Download(Model):
     """A document that docxworld holds ready (page, "List downloads request"); `size` is in bytes."""
 
-    id: str
+    id: Annotated[str, Field(min_length=1)]
     reference_id: str | None = None
     file_name: str | None = None
     customer_contract: str | None = None

@@ -20,6 +20,11 @@ CANCELLATION = ".cancel.json"
 SEPARATOR = "|"  # in what is tracked: an upload's id has none
 
 
+def is_upload(drop: Drop) -> bool:
+    """Return whether a drop is a file for a target."""
+    return len(drop.path) == 2 and not drop.file_name.endswith(CANCELLATION)
+
+
 class Outgoing:
     """A Destination that leaves each drop, and each question how far it is, to the one whom it concerns."""
 

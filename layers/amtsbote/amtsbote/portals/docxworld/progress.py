@@ -164,8 +164,9 @@ class Progress:
         before = self._state.get(SHOWN) or {"at": None, "result": {}}
         more = sent - before["result"].get("bytesSent", 0)
         since = _moment(before["at"])
+        first = since is None and len(self._urls) > 1  # of a file in parts, from the beginning
         late = since is not None and now - since >= SHOWN_EVERY
-        if more <= 0 or sent >= total or not (more * 100 >= total * SHOWN_PERCENT or late):
+        if more <= 0 or sent >= total or not (first or late or more * 100 >= total * SHOWN_PERCENT):
             return False
         self._state[SHOWN] = {"at": now.isoformat(), "result": {"bytesSent": sent, "bytesTotal": total}}
         return True
