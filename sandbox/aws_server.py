@@ -1,12 +1,13 @@
 """The process that serves the embedded AWS: MiniStack under hypercorn, tied to the process that started it.
 
 Run by `sandbox.embedded` only, as a file, in a clean environment: `python -I aws_server.py SOCKET MODE TEMPORARY`.
-It adds two things to MiniStack:
+It adds three things to MiniStack:
 
 - It ends, in good order, as soon as its standard input closes: whoever started it may be killed, it is not left behind.
 - In the mode `durable` the answer to a change leaves only when the change is on disk. MiniStack by itself saves when it
   is told to shut down and at no other time. ASGI has a message for that, so this server sends it whenever something
   changed, and lets all changes that arrived meanwhile share the next save.
+- A range of a named version is answered with that range, as S3 does. MiniStack by itself reads and sends the whole.
 """
 
 import asyncio
@@ -20,6 +21,10 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from hypercorn.asyncio import serve
@@ -32,6 +37,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 APPLICATION = "ministack.app:app"
+S3_MODULE = "ministack.services.s3"
 KEEP_ALIVE_SECONDS = 75
 STOP_SECONDS = {True: 3.0, False: 0.2}
 """How long requests that are under way may take at the end: when durable, and when nothing is kept anyway."""
@@ -172,6 +178,54 @@ def save_parts(path: str, kept: Durable) -> None:
     module.save_all = save_due
 
 
+@dataclass
+class AskedRange:
+    """The `Range` that a request for one version named; once it was read, the bytes from and to, and of how many."""
+
+    text: str
+    span: tuple[int, int] | None = None
+    size: int = 0
+
+
+def answer_ranges_of_versions() -> None:
+    """Let MiniStack's S3 read and answer just the range that is asked for where a version is named."""
+    s3: Any = importlib.import_module(S3_MODULE)
+    get_object, version_body = s3._get_object, s3._version_body
+    asked: ContextVar[AskedRange | None] = ContextVar("asked", default=None)
+
+    def body_of(bucket: dict[str, Any], name: str, key: str, version: dict[str, Any]) -> bytes | None:
+        wanted = asked.get()
+        span: tuple[int, int] | None = s3._parse_range(wanted.text, version["size"]) if wanted else None
+        if wanted is None or span is None:
+            whole: bytes | None = version_body(bucket, name, key, version)
+            return whole
+        wanted.span, wanted.size = span, version["size"]
+        first, last = span
+        if s3._version_file_exists(name, key, version["version_id"]):
+            with Path(s3._version_disk_path(name, key, version["version_id"])).open("rb") as file:
+                file.seek(first)
+                return file.read(last - first + 1)
+        there: bytes | None = version_body(bucket, name, key, version)
+        return None if there is None else there[first : last + 1]
+
+    def get_range(name: str, key: str, headers: dict[str, str], query: dict[str, Any] | None = None) -> Any:
+        wanted = AskedRange(headers["range"]) if headers.get("range") and (query or {}).get("versionId") else None
+        token = asked.set(wanted)
+        try:
+            status, said, body = get_object(name, key, headers, query)
+        finally:
+            asked.reset(token)
+        if wanted is None or wanted.span is None or status != HTTPStatus.OK:
+            return status, said, body
+        first, last = wanted.span
+        about_all = {name for name in said if name.lower().startswith("x-amz-checksum-")}
+        kept = {name: value for name, value in said.items() if name not in about_all}
+        part = {"Content-Length": str(len(body)), "Content-Range": f"bytes {first}-{last}/{wanted.size}"}
+        return HTTPStatus.PARTIAL_CONTENT.value, kept | part, body
+
+    s3._get_object, s3._version_body = get_range, body_of
+
+
 def configuration(descriptor: int, *, durable: bool) -> Config:
     """Hypercorn on the socket that was handed down: it was bound before, so no other process can take the port."""
     config = Config()
@@ -188,6 +242,7 @@ async def run(descriptor: int, *, durable: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     threading.Thread(target=_stop_with_parent, args=(loop, stop), daemon=True).start()
     application = load(APPLICATION)
+    answer_ranges_of_versions()
     for name in SAVING_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     if not durable:

@@ -29,7 +29,7 @@ GLANCE_BYTES = 8 * 1024 * 1024
 """So often it is looked how much memory the sender has had."""
 
 SENDER = "DeliverDocxworld"
-TIMEOUT_SECONDS, LEASE_SECONDS, VISIBILITY_SECONDS = 20, 20, 22
+TIMEOUT_SECONDS, LEASE_SECONDS, VISIBILITY_SECONDS = 25, 25, 26
 """Of the function that sends: in the cloud it may run for ten minutes, and what a dead one had comes again after an
 hour. As there, no worker outlives its lease."""
 LEASE = "AMTSBOTE_LEASE_SECONDS"

@@ -230,11 +230,13 @@ async def _answer(
 
 
 async def _handled(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The handler's answer, also when it is one that aiohttp raises."""
+    """The handler's answer, also when it is one that aiohttp raises. Who has hung up gets none, and no trace of it."""
     try:
         return await handler(request)
     except web.HTTPException as raised:
         return web.Response(status=raised.status, body=raised.body, headers=raised.headers)
+    except ConnectionResetError:
+        return web.Response(status=web.HTTPBadRequest.status_code)
 
 
 def _in_place_of(portal: SimulatedPortal, request: web.Request, fault: Fault) -> web.Response:

@@ -141,6 +141,19 @@ def test_a_request_body_may_be_large(running: RunningPortal[CountingPortal]) -> 
     assert running.portal.received_bytes == len(LARGE_BODY)
 
 
+def test_who_hangs_up_in_the_middle_of_a_body_leaves_no_trace_on_the_screen(
+    running: RunningPortal[CountingPortal], caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", running.port)) as line:
+        line.sendall(b"POST /json HTTP/1.1\r\nHost: portal\r\nContent-Length: 1000\r\n\r\nonly this")
+        while running.portal.effects == 0:
+            time.sleep(0.01)
+    assert get(running).status == 200
+    while len(running.portal.requests) < 2:
+        time.sleep(0.01)
+    assert caplog.records == []
+
+
 def test_connections_do_not_wait_for_full_packets(running: RunningPortal[CountingPortal]) -> None:
     assert get(running, "/nodelay").json() != 0
 
