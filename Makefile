@@ -4,6 +4,8 @@
 PYTHON ?= python3
 UV ?= uv
 WORKERS ?= 2
+# More testers than cores, as some tests mostly wait. A file stays with one of them, and so do the servers that it starts.
+TESTERS ?= 4
 MINUTES ?= 5
 
 VENV := .venv/.installed
@@ -38,11 +40,15 @@ soak: setup
 	$(BIN)/python -m sandbox soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --durations 25
+
+# What runs the functions' code in one process: the rest tests the template, the tools and the sandbox, or takes minutes.
+ON_313 := tests/unit tests/properties tests/handlers tests/flows/test_duba_inbound.py tests/flows/test_docxworld_uploads.py \
+    tests/flows/test_docxworld_encryption.py tests/flows/test_altinn.py tests/flows/test_operations.py
 
 test-313: $(SAM) $(if $(PYTHON313),$(VENV313))
 ifneq ($(PYTHON313),)
-	.venv313/bin/python -m pytest -n $(WORKERS) -m "not once"
+	.venv313/bin/python -m pytest -n $(TESTERS) --dist loadfile -m "not once" $(ON_313)
 else
 	@echo "test-313: there is no Python 3.13 here, so the tests did not run on it"
 endif
