@@ -102,7 +102,8 @@ def test_a_drop_arrives_encrypted_and_opens_to_what_was_dropped(
     follow(world)
     assert opened_once(docxworld, world, key_of(docxworld), content)
     stored = docxworld.read_upload(only_job(docxworld).id)
-    assert len(stored) == size + 16 and stored[:size] != content
+    assert len(stored) == size + 16
+    assert size < 16 or stored[:size] != content  # of a few bytes, any may be encrypted to itself
     assert len(docxworld.asked("PUT", "/v1/uploads")) == 1
     encryption = only_job(docxworld).encryption
     assert encryption is not None and encryption.provider == provider.upper()

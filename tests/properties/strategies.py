@@ -60,7 +60,7 @@ Event = TypeVar("Event")
 
 START = datetime(2026, 2, 19, 14, 30, tzinfo=UTC)
 MOST_TURNS = 16
-EXAMPLES_FOR_ALL_OF_A_GRAPH = 600
+EXAMPLES_FOR_ALL_OF_A_GRAPH = 900
 
 # --- moments ---
 
@@ -253,7 +253,9 @@ DropTurn = Turn[DropRow, DropEvent]
 
 
 LIKELY_FOR_DROPS: Mapping[str, SearchStrategy[DropEvent]] = {
-    DropState.RECEIVED: st.builds(SendLease, MOMENTS),
+    DropState.RECEIVED: st.one_of(
+        st.builds(SendLease, MOMENTS), st.builds(SendLease, MOMENTS), st.builds(Failed, FAILURES, st.none())
+    ),
     DropState.SENDING: st.one_of(
         st.builds(Reported, DELIVERIES, FENCED), st.builds(Paused, FENCED, REASONS), st.builds(Noted, FENCED, JOURNALS)
     ),
