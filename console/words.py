@@ -1,7 +1,14 @@
 """Every word of the console, in German and in English; `Words` picks the reader's language.
 
+The operations' own sentences are in `console.sentences`.
+
 A key stands for one text. `state.…`, `portal.…`, `reason.…` and `action.…` are asked for by names that the package has.
 """
+
+from enum import StrEnum
+
+from amtsbote.operations.sentences import Sentence
+from console.sentences import GERMAN
 
 DEFAULT_LANGUAGE = "de"
 LANGUAGES = ("de", "en")
@@ -21,6 +28,25 @@ class Words:
     def known(self, key: str) -> str | None:
         """Return a text, None where there is none: for codes of which only some have words of their own."""
         return self(key) if key in CATALOGUE else None
+
+    def spoken(self, text: str) -> str:
+        """Return an operation's sentence in the reader's language; what it does not know, it leaves as it is."""
+        if not self.knows(text) or not isinstance(text, Sentence):
+            return text
+        return GERMAN[text.pattern].format(**{name: self._value(value) for name, value in text.values.items()})
+
+    def tongue(self, text: str) -> str:
+        """Return the language in which `spoken` says it, as HTML names it."""
+        return self.language if self.knows(text) else "en"
+
+    def knows(self, text: str) -> bool:
+        """Return whether a sentence has one in the reader's language, where that is another than its own."""
+        return self.language == "de" and isinstance(text, Sentence) and text.pattern in GERMAN
+
+    def _value(self, value: object) -> object:
+        if isinstance(value, StrEnum):
+            return self.known(f"state.{value}") or value
+        return self.spoken(value) if isinstance(value, Sentence) else value
 
 
 CATALOGUE: dict[str, tuple[str, str]] = {
@@ -310,7 +336,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "report.compared": ("Verglichen", "Compared"),
     "report.what": ("Was anders ist", "What differs"),
     "report.more": ("Und {count} weitere.", "And {count} more."),
-    "report.repair": ("Beheben lässt sich das auf der Kommandozeile mit", "The command line mends what can be mended:"),
+    "report.repair": ("Alles auf einmal richtet die Kommandozeile mit", "The command line repairs all of it at once:"),
     "report.others": ("Frühere Berichte", "Earlier reports"),
     "difference.MISSING_HERE": ("Fehlte hier, wird geholt", "Was missing here, is being fetched"),
     "difference.UNKNOWN_THERE": ("Das Portal führt es nicht mehr", "The portal no longer lists it"),
@@ -371,6 +397,15 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "Else this happens at night.",
     ),
     "action.reconcile.done": ("Der Abgleich ist beauftragt.", "The comparison has been asked for."),
+    "action.repair": ("Richten", "Repair"),
+    "action.repair.explain": (
+        "Geprüft wird, wie es jetzt darum steht; getan wird nur, was dann noch nötig ist.",
+        "It is looked at how things are now; only what is still needed then is done.",
+    ),
+    "action.repair.done": (
+        "Das ist veranlasst. Ein neuer Abgleich zeigt, ob es stimmt.",
+        "That is under way. A new comparison shows whether all agrees.",
+    ),
     "action.redrive": ("Erneut einreihen", "Queue again"),
     "action.redrive.explain": (
         "Diese aufgegebenen Anfragen gehen zurück in ihre Warteschlangen. Doppelte Arbeit schadet "
@@ -384,7 +419,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "confirm.title": ("Ist das gemeint?", "Is this meant?"),
     "confirm.says": ("Genau das geschieht", "Exactly this will happen"),
-    "confirm.will": ("Amtsbote will {says}.", "Amtsbote will {says}."),  # the operation's own sentence is English
+    "confirm.will": ("Amtsbote wird {says}.", "Amtsbote will {says}."),
     "confirm.changed": (
         "Inzwischen hat sich etwas geändert. Bitte lesen Sie noch einmal, was geschehen würde.",
         "Something has changed meanwhile. Please read again what would happen.",

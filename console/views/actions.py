@@ -15,9 +15,12 @@ from amtsbote.operations import accounts, deadletters, decisions
 from amtsbote.operations.deadletters import DeadLetter
 from amtsbote.operations.documents import document_of, require_item
 from amtsbote.operations.office import Account, Intent, Office
+from amtsbote.operations.reconciliation import repair, report
+from amtsbote.operations.sentences import said
 from amtsbote.operations.trail import on_trail
 from console.desk import Desk, Form
 from console.pages import Notice, Reader, back_to, digest, with_notice
+from console.views.reconciliation import moment_of
 from console.words import Words
 
 SEE_OTHER = 303
@@ -25,7 +28,7 @@ SEE_OTHER = 303
 
 @dataclass(frozen=True)
 class Plan:
-    """What an action would do now. `says` is the operation's own sentence, in English; empty where there is none."""
+    """What an action would do now. `says` is the operation's own sentence; empty where there is none."""
 
     do: Callable[[Words], Notice]
     says: str = ""
@@ -54,7 +57,7 @@ def do(desk: Desk, request: Request, form: Form) -> Response:
 def plan_of(desk: Desk, action: str, of: str) -> Plan:
     """Return what an action would do; Reject where it cannot, or where there is no such action."""
     if action not in ACTIONS:
-        raise Reject("UNKNOWN_ACTION", "there is no such action")
+        raise Reject("UNKNOWN_ACTION", said("there is no such action"))
     return ACTIONS[action](desk.office, of)
 
 
@@ -102,18 +105,21 @@ def _connection(action: str, operation: Callable[[Office, Account], Intent], off
 def _keep(office: Office, of: str) -> Plan:
     """Leave a document in quarantine. That is how it is already; that somebody has decided so is left in the trail."""
     row = require_item(office, of)
+    name = document_of(row).name
     if row.state is not State.QUARANTINED:
-        raise Reject("NOT_QUARANTINED", f"{document_of(row).name} is {row.state}; only what is QUARANTINED can be kept")
-    intent = Intent(f"leave {document_of(row).name} in quarantine, and note that this was decided", lambda: None)
+        why = said("{name} is {state}; only what is in quarantine can be kept", name=name, state=row.state)
+        raise Reject("NOT_QUARANTINED", why)
+    intent = Intent(said("leave {name} in quarantine, and note that this was decided", name=name), lambda: None)
     return _of_intent("keep", on_trail(office, "keep", [Account(row.portal, row.connection)], intent, row.id))
 
 
 def _test(office: Office, of: str) -> Plan:
     account = account_of(of)
 
-    def carry_out(_: Words) -> Notice:
+    def carry_out(words: Words) -> Notice:
         tested = accounts.check(office, account)
-        return Notice(f"{tested.connection}: {tested.says}", went_well=tested.works, said_in="en")
+        spoken, tongue = words.spoken(tested.says), words.tongue(tested.says) if tested.works else "en"
+        return Notice(f"{tested.connection}: {spoken}", went_well=tested.works, said_in=tongue)
 
     return Plan(carry_out)
 
@@ -121,6 +127,16 @@ def _test(office: Office, of: str) -> Plan:
 def _reconcile(office: Office, of: str) -> Plan:
     portal, _, name = of.partition("/")
     return _of_intent("reconcile", accounts.reconcile(office, portal or None, name or None))
+
+
+def _repair(office: Office, of: str) -> Plan:
+    """Do what can be done about one difference of a report; `of` is what `reference_of` made of it."""
+    name, moment, number = [*of.split(" "), "", ""][:3]
+    account = account_of(name)
+    found = report(office, account, moment_of(moment)).differences
+    if not number.isascii() or not number.isdigit() or int(number) >= len(found):
+        raise Reject("NO_REPORT", said("there is no such difference in that report"))
+    return _of_intent("repair", repair(office, account, found[int(number)]))
 
 
 def _redrive(office: Office, of: str) -> Plan:
@@ -142,5 +158,6 @@ ACTIONS: dict[str, Planned] = {
     "resume": partial(_connection, "resume", accounts.resume),
     "test": _test,
     "reconcile": _reconcile,
+    "repair": _repair,
     "redrive": _redrive,
 }

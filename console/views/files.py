@@ -13,6 +13,7 @@ from amtsbote.errors import Quarantine, Reject
 from amtsbote.operations.details import READ_BYTES, Detail, File, receipt, show
 from amtsbote.operations.documents import Direction
 from amtsbote.operations.office import Office
+from amtsbote.operations.sentences import said
 from amtsbote.storage import JSON_TYPE, json_text
 from console.desk import Desk, name_in
 
@@ -25,7 +26,7 @@ def view(desk: Desk, request: Request) -> Response:
     detail = show(desk.office, name_in(request))
     file = next((each for each in files_of(desk.office, detail) if each.key == key), None)
     if file is None:
-        raise Reject("NO_FILE", "the document has no such file, or has it no longer")
+        raise Reject("NO_FILE", said("the document has no such file, or has it no longer"))
     answer = desk.office.s3.get_object(Bucket=detail.bucket, Key=file.key, **_version_of(detail))
     headers = _attached(file.name) | {"Content-Length": str(answer["ContentLength"])}
     return StreamingResponse(checked(answer["Body"], file), headers=headers, media_type=BYTES_TYPE)

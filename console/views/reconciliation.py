@@ -12,6 +12,7 @@ from amtsbote.errors import Reject
 from amtsbote.operations.documents import READERS
 from amtsbote.operations.office import Account, Office
 from amtsbote.operations.reconciliation import report, reports
+from amtsbote.operations.sentences import said
 from amtsbote.reconciliation import Difference, Report
 from console.desk import Desk
 
@@ -40,13 +41,19 @@ def name_of(account: Account, difference: Difference) -> str | None:
     return f"{account}/{difference.id}" if difference.id else difference.outbox_key
 
 
+def reference_of(account: Account, report: Report, number: int) -> str:
+    """Return what names one difference of a report to the action that repairs it."""
+    return f"{account} {report.started_at.isoformat()} {number}"
+
+
 def _one(desk: Desk, request: Request, account: Account) -> Response:
     moments = reports(desk.office, account)
     return desk.pages.show(
         request,
         "report.html",
         account=account,
-        report=report(desk.office, account, _moment(request.query_params.get("at"))),
+        report=report(desk.office, account, moment_of(request.query_params.get("at"))),
+        reference_of=reference_of,
         moments=moments[:REPORTS_AT_HAND],
         name_of=name_of,
     )
@@ -59,8 +66,9 @@ def _latest(office: Office, account: Account) -> Compared:
         return Compared(account, None)
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment_of(text: str | None) -> datetime | None:
+    """Return the moment that an address names; Reject where it is none."""
     try:
         return datetime.fromisoformat(text) if text else None
     except ValueError:
-        raise Reject("NO_REPORT", "there is no report of such a moment") from None
+        raise Reject("NO_REPORT", said("there is no report of such a moment")) from None

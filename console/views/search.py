@@ -17,6 +17,7 @@ from amtsbote.ledger import item_key
 from amtsbote.lifecycle import Shelf, State
 from amtsbote.operations.documents import Direction, Document, Page, Question, document_of, documents
 from amtsbote.operations.office import Account
+from amtsbote.operations.sentences import said
 from console.desk import Desk
 from console.headlines import headlines
 
@@ -152,7 +153,7 @@ def _begin_of(text: str) -> datetime:
     try:
         return datetime.combine(date.fromisoformat(text), time()).astimezone()
     except (ValueError, OverflowError):
-        raise Reject("WRONG_MOMENT", f"{text} is no day; say it as 2026-02-17") from None
+        raise Reject("WRONG_MOMENT", said("{text} is no day; say it as 2026-02-17", text=text)) from None
 
 
 def _days_at_hand(now: datetime) -> list[date]:

@@ -15,6 +15,7 @@ from amtsbote.keys import document_key, item_prefix, quarantine_key
 from amtsbote.lifecycle import Committed, LeaseTaken, State
 from amtsbote.messages import FetchRequest
 from amtsbote.operations.details import File
+from amtsbote.operations.office import Account
 from amtsbote.portals.portal import AcknowledgePolicy
 from amtsbote.portals.protocols import SHOWN, Delivery, Outcome
 from amtsbote.reconciliation import Difference, Kind, Repair, Report
@@ -23,6 +24,7 @@ from console.retention import Patience, alarms_of, parameter_of
 from console.traffic import DAYS, Day, traffic
 from console.views import files
 from console.views.files import checked
+from console.views.reconciliation import reference_of
 from tests.template.loading import load_template
 from tests.unit.console.conftest import Browser, fields
 from tests.unit.operations.support import acknowledged, found, quarantined
@@ -318,6 +320,54 @@ def test_reports_are_listed_and_read(browser: Browser) -> None:
     assert "<script>alert" not in page
     earlier = browser.text("/reconciliation", connection="duba/klinikum", at=(NOW - timedelta(days=1)).isoformat())
     assert "All agrees" in earlier
+
+
+def a_report(browser: Browser, *differences: Difference) -> str:
+    """Write the report of a comparison, and return the name of its first difference for the action that repairs it."""
+    counts = Counter(each.kind for each in differences)
+    report = Report(
+        portal="duba", connection="klinikum", started_at=NOW, complete=True, differences=differences, counts=counts
+    )
+    browser.office.reports.write(report)
+    return reference_of(Account("duba", "klinikum"), report, 0)
+
+
+def test_a_difference_is_repaired_one_at_a_time(browser: Browser) -> None:
+    browser.office.ledger.open(found())
+    gone = Difference(kind=Kind.UNKNOWN_THERE, says="it is not listed", id="214", repair=Repair.ASK_PORTAL)
+    stray = Difference(kind=Kind.NO_ROW, says="nobody knows it", key="duba/klinikum/7/document.json")
+    of = a_report(browser, gone, stray)
+    page = browser.text("/reconciliation", connection="duba/klinikum")
+    assert page.count("action=repair") == 2  # one button: its address, and the same for the dialog
+    assert "ask duba for duba/klinikum/214 once more" in browser.text("/confirm", action="repair", of=of)
+    assert "That is under way" in browser.confirm("repair", of).text
+    queue = browser.office.sqs.receive_message(QueueUrl=browser.office.stack.queue_url("fetch", "duba"))
+    assert [json.loads(each["Body"])["id"] for each in queue["Messages"]] == ["214"]
+    deeds = browser.office.ledger.deeds("duba", "klinikum", after=0, limit=9)
+    assert [deed.action for deed in deeds] == ["repair"]
+
+
+@pytest.mark.parametrize("number", ["7", "-1", "", "one", "²"])
+def test_a_difference_that_is_not_in_the_report_is_not_repaired(browser: Browser, number: str) -> None:
+    of = a_report(browser, Difference(kind=Kind.NO_ROW, says="nobody knows it", key="duba/klinikum/7/document.json"))
+    answer = browser.get("/confirm", action="repair", of=f"{of.rpartition(' ')[0]} {number}")
+    assert answer.status_code == 404
+    assert "no such difference" in answer.text
+
+
+# --- in German ---
+
+
+def test_a_german_reader_is_asked_and_refused_in_german(browser: Browser) -> None:
+    browser.language = "de"
+    keep(browser)
+    page = browser.text("/confirm", action="release", of=NAME)
+    assert '<blockquote lang="de"><bdi>Amtsbote wird' in page
+    assert "in den Eingang legen, unlesbar wie es ist" in page
+    assert "das Portal erfährt dann, dass wir es haben" in page
+    refused = browser.get("/confirm", action="acknowledge", of=NAME).text
+    assert "hat den Stand „In Quarantäne“; ein Portal erfährt nur von dem, was gespeichert ist" in refused
+    assert '<p lang="en">' not in refused
 
 
 # --- hostile names ---

@@ -1,7 +1,9 @@
 """Both languages say everything, nothing is left over, and both name the same values."""
 
+import ast
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from string import Formatter
 
@@ -10,9 +12,11 @@ import pytest
 from amtsbote.deliveries import DropState
 from amtsbote.lifecycle import Shelf, State
 from amtsbote.operations.documents import Direction
+from amtsbote.operations.sentences import said
 from amtsbote.portals import NAMES
 from amtsbote.reconciliation import Kind as Difference
 from console.pages import THEMES, preferred
+from console.sentences import GERMAN
 from console.views.actions import ACTIONS
 from console.views.documents import DECISIONS
 from console.views.overview import URGENCY
@@ -109,3 +113,93 @@ def test_the_language_is_the_one_that_the_browser_asks_for(accepted: str, langua
 
 def test_a_code_without_words_has_none() -> None:
     assert Words("de").known("reason.NO_SUCH_CODE") is None
+
+
+# --- the operations' own sentences -----------------------------------------------------------------------------------
+
+SPEAKERS = [*(PACKAGE / "amtsbote" / "operations").glob("*.py"), *CONSOLE.rglob("*.py")]
+
+
+def patterns() -> Iterator[str]:
+    """Yield what `said` is called with: a text, one of two, or the name of a constant text."""
+    for path in SPEAKERS:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        texts = [
+            (target.id, text)
+            for each in ast.walk(tree)
+            if isinstance(each, ast.Assign) and isinstance(target := each.targets[0], ast.Name)
+            for text in literals(each.value)
+        ]
+        for call in (each for each in ast.walk(tree) if isinstance(each, ast.Call) and called(each) == "said"):
+            names = {each.id for each in ast.walk(call.args[0]) if isinstance(each, ast.Name)}
+            found = [*literals(call.args[0]), *(text for name, text in texts if name in names)]
+            assert found, f"{path.name}:{call.lineno}"
+            yield from found
+
+
+def called(call: ast.Call) -> str | None:
+    return call.func.id if isinstance(call.func, ast.Name) else None
+
+
+def literals(node: ast.expr) -> list[str]:
+    chosen = [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]
+    return [each.value for each in chosen if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+
+
+def fields(text: str) -> set[str]:
+    return {name for _, name, *_ in Formatter().parse(text) if name}
+
+
+def test_every_sentence_of_the_operations_is_said_in_german_too() -> None:
+    assert len(set(patterns())) > 40
+    assert set(patterns()) - GERMAN.keys() == set()
+
+
+def test_no_german_sentence_is_left_over() -> None:
+    assert GERMAN.keys() - set(patterns()) == set()
+
+
+@pytest.mark.parametrize("english", GERMAN)
+def test_a_german_sentence_names_the_same_values(english: str) -> None:
+    assert GERMAN[english].strip()
+    assert fields(GERMAN[english]) == fields(english)
+
+
+def test_no_operation_says_a_sentence_that_cannot_be_translated() -> None:
+    """What a person reads before or after an action is made by `said`."""
+    for path in SPEAKERS:
+        for call in (each for each in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(each, ast.Call)):
+            told = {"Intent": call.args[:1], "Reject": call.args[1:2], "Retry": call.args[1:2]}.get(
+                called(call) or "", []
+            )
+            for text in told:
+                assert not isinstance(text, ast.JoinedStr | ast.Constant), f"{path.name}:{call.lineno}"
+
+
+def test_a_sentence_is_said_with_its_values_and_the_sentences_among_them() -> None:
+    at = datetime(2026, 2, 17, 9, 30, tzinfo=UTC)
+    due = said(
+        "{name} is {state} and due by itself at {at:%Y-%m-%d %H:%M} UTC; there is nothing to fetch again",
+        name="duba/klinikum/{214}",
+        state=State.DISCOVERED,
+        at=at,
+    )
+    assert due.startswith("duba/klinikum/{214} is DISCOVERED and due by itself at 2026-02-17 09:30 UTC")
+    german = Words("de").spoken(due)
+    assert german.startswith("duba/klinikum/{214} hat den Stand „Entdeckt“ und ist um 09:30 UTC am 17.02.2026")
+    assert Words("en").spoken(due) == due
+    nested = said(
+        "nothing was stored: {why}", why=said("the login works, and the portal lists {count} documents", count=3)
+    )
+    assert Words("de").spoken(nested) == (
+        "nichts wurde gespeichert: die Anmeldung gelingt, und das Portal führt 3 Dokumente auf"
+    )
+
+
+def test_a_text_that_is_no_sentence_stays_english_and_is_called_so() -> None:
+    assert (Words("de").spoken("the portal is down"), Words("de").tongue("the portal is down")) == (
+        "the portal is down",
+        "en",
+    )
+    assert Words("de").tongue(said("there is no such action")) == "de"
+    assert Words("en").tongue(said("there is no such action")) == "en"

@@ -16,6 +16,7 @@ from amtsbote.errors import AmtsboteError, Misconfigured, Reject
 from amtsbote.http import Transport
 from amtsbote.messages import Task
 from amtsbote.operations.office import Account, Intent, Office, is_connection
+from amtsbote.operations.sentences import Sentence, said
 from amtsbote.operations.trail import on_trail
 from amtsbote.portals import NAMES, portal_named
 from amtsbote.portals.portal import Connection, Tools
@@ -65,7 +66,7 @@ def check(office: Office, account: Account) -> Tested:
     try:
         found = office.connections(account.portal).get(account.name, fresh=True)
     except AmtsboteError as error:
-        return Tested(str(account), works=False, says=f"{error.code}: {error.message}")
+        return Tested(str(account), works=False, says=_of_error(error))
     return try_out(office, found)
 
 
@@ -77,11 +78,19 @@ def try_out(office: Office, connection: Connection) -> Tested:
     try:
         source = portal_named(connection.portal).source(connection, tools)
         if source is None:
-            return Tested(name, works=True, says="the secret is well-formed; it only sends, so no login was tried")
+            return Tested(
+                name, works=True, says=said("the secret is well-formed; it only sends, so no login was tried")
+            )
         found = list(source.discover(office.clock() - LOOKS_BACK))
     except AmtsboteError as error:
-        return Tested(name, works=False, says=f"{error.code}: {error.message}")
-    return Tested(name, works=True, says=f"the login works, and the portal lists {len(found)} documents")
+        return Tested(name, works=False, says=_of_error(error))
+    return Tested(
+        name, works=True, says=said("the login works, and the portal lists {count} documents", count=len(found))
+    )
+
+
+def _of_error(error: AmtsboteError) -> Sentence:
+    return said("{code}: {message}", code=error.code, message=error.message)
 
 
 def add(office: Office, account: Account, body: Mapping[str, Any]) -> tuple[Tested, Intent]:
@@ -95,8 +104,8 @@ def add(office: Office, account: Account, body: Mapping[str, Any]) -> tuple[Test
     secret = validated(portal_named(account.portal).secret, account.secret, text)
     tested = try_out(office, Connection(account.portal, account.name, secret))
     if not tested.works:
-        raise Misconfigured("LOGIN_FAILED", f"nothing was stored: {tested.says}")
-    says = f"store the secret {account.secret}, which switches {account} on"
+        raise Misconfigured("LOGIN_FAILED", said("nothing was stored: {why}", why=tested.says))
+    says = said("store the secret {secret}, which switches {connection} on", secret=account.secret, connection=account)
     return tested, on_trail(office, "add", [account], Intent(says, lambda: office.vault.write(account.secret, text)))
 
 
@@ -104,7 +113,8 @@ def require_free(office: Office, account: Account) -> None:
     """Reject where there is such a connection, or where it cannot have that name."""
     _require_name(account)
     if office.vault.read(account.secret) is not None:
-        raise Reject("CONNECTION_EXISTS", f"there is a secret {account.secret}; a new one needs another name")
+        why = said("there is a secret {secret}; a new one needs another name", secret=account.secret)
+        raise Reject("CONNECTION_EXISTS", why)
 
 
 def pause(office: Office, account: Account) -> Intent:
@@ -131,14 +141,14 @@ def reconcile(
     """
     accounts = office.accounts(portal, connection)
     if not accounts:
-        raise Reject("NO_CONNECTION", "there is no such connection")
+        raise Reject("NO_CONNECTION", said("there is no such connection"))
 
     def ask() -> None:
         for account in accounts:
             office.ask_for(Task.RECONCILE, account, everything=everything or None, deep=deep or None)
 
     names = ", ".join(map(str, accounts))
-    says = f"list everything that {names} has, fetch what is missing, and report what differs"
+    says = said("list everything that {names} has, fetch what is missing, and report what differs", names=names)
     return on_trail(office, "reconcile", accounts, Intent(says, ask))
 
 
@@ -167,20 +177,24 @@ def _switch(office: Office, account: Account, *, enabled: bool) -> Intent:
     try:
         content = json.loads(body or "")
     except ValueError:
-        raise Reject("SECRET_INVALID", f"there is no secret {account.secret}, or it is no JSON") from None
+        why = said("there is no secret {secret}, or it is no JSON", secret=account.secret)
+        raise Reject("SECRET_INVALID", why) from None
     if not isinstance(content, dict):
-        raise Reject("SECRET_INVALID", f"the secret {account.secret} is no JSON object")
+        raise Reject("SECRET_INVALID", said("the secret {secret} is no JSON object", secret=account.secret))
     text = json.dumps({**content, "enabled": enabled}, ensure_ascii=False)
-    word = "on" if enabled else "off; nothing of it is lost, and drops for it wait"
-    intent = Intent(f"switch {account} {word}", lambda: office.vault.write(account.secret, text))
+    off = "switch {connection} off; nothing of it is lost, and drops for it wait"
+    says = said("switch {connection} on" if enabled else off, connection=account)
+    intent = Intent(says, lambda: office.vault.write(account.secret, text))
     return on_trail(office, "resume" if enabled else "pause", [account], intent)
 
 
 def _require_name(account: Account) -> None:
     if account.portal not in NAMES:
-        raise Reject("UNKNOWN_PORTAL", f"{account.portal} is no portal; there are {', '.join(NAMES)}")
+        why = said("{name} is no portal; there are {portals}", name=account.portal, portals=", ".join(NAMES))
+        raise Reject("UNKNOWN_PORTAL", why)
     if not is_connection(account.portal, account.name):
-        raise Reject("WRONG_CONNECTION", f"{account.name} cannot be a connection's name: {NAME_RULE}")
+        why = said("{name} cannot be a connection's name: {rule}", name=account.name, rule=said(NAME_RULE))
+        raise Reject("WRONG_CONNECTION", why)
 
 
 # --- what a secret needs ---------------------------------------------------------------------------------------------

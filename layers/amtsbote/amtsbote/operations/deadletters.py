@@ -9,6 +9,7 @@ from amtsbote.errors import Misconfigured, Retry
 from amtsbote.keys import DROP_RULES
 from amtsbote.messages import ConnectionTask, DropRequest, FetchRequest, Tick
 from amtsbote.operations.office import QUEUE_OF, Office
+from amtsbote.operations.sentences import said
 from amtsbote.operations.trail import WHOLE_STACK, leaving_trail
 from amtsbote.portals import NAMES
 
@@ -90,7 +91,8 @@ def _receive(office: Office) -> Iterator[DeadLetter]:
         received += len(found)
         for message in found:
             yield letter_of(message["Body"], message["ReceiptHandle"])
-    raise Retry("MANY_DEAD_LETTERS", f"there are more than {AT_MOST} dead letters; redrive one portal at a time")
+    why = said("there are more than {count} dead letters; redrive one portal at a time", count=AT_MOST)
+    raise Retry("MANY_DEAD_LETTERS", why)
 
 
 def letter_of(body: str, handle: str) -> DeadLetter:

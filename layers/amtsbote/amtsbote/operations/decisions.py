@@ -27,6 +27,7 @@ from amtsbote.messages import DropDetail, DroppedBucket, DroppedObject, DropRequ
 from amtsbote.operations.details import READ_BYTES, File, kept_files
 from amtsbote.operations.documents import document_of, find, require_item
 from amtsbote.operations.office import Account, Intent, Office
+from amtsbote.operations.sentences import Sentence, said
 from amtsbote.portals.portal import AcknowledgePolicy
 from amtsbote.portals.protocols import IncomingFile
 
@@ -47,13 +48,21 @@ def release(office: Office, name: str) -> Intent:
     row = require_item(office, name)
     prefix = item_prefix(row.portal, row.connection, row.id)
     if row.state is not State.QUARANTINED:
-        raise Reject("NOT_QUARANTINED", f"{_called(row)} is {row.state}; only what is QUARANTINED can be released")
+        why = said("{name} is {state}; only what is in quarantine can be released", name=_called(row), state=row.state)
+        raise Reject("NOT_QUARANTINED", why)
     kept = kept_files(office, prefix)
     if not kept:
-        raise Reject("NOTHING_KEPT", f"of {_called(row)} no bytes could be kept; fetch it again with `retry`")
+        raise Reject(
+            "NOTHING_KEPT", said("of {name} no bytes could be kept; fetch it again with `retry`", name=_called(row))
+        )
     policy = _policy(office, row)
     sizes = ", ".join(f"{file.name} ({file.size} bytes)" for file in kept)
-    says = f"put {sizes} of {_called(row)} into the inbox, unreadable as it is, and tell the backend; {_then(policy)}"
+    says = said(
+        "put {files} of {name} into the inbox, unreadable as it is, and tell the backend; {then}",
+        files=sizes,
+        name=_called(row),
+        then=_then(policy),
+    )
     return Intent(says, lambda: _release(office, row, prefix, kept, policy))
 
 
@@ -61,14 +70,18 @@ def acknowledge(office: Office, name: str) -> Intent:
     """Have the portal told of a stored item now, also where the backend has not said that it has processed it."""
     row = require_item(office, name)
     if row.state is not State.STORED:
-        raise Reject("NOT_STORED", f"{_called(row)} is {row.state}; a portal is told only of what is STORED")
+        why = said("{name} is {state}; a portal is told only of what is stored", name=_called(row), state=row.state)
+        raise Reject("NOT_STORED", why)
     policy = _policy(office, row)
     if policy is AcknowledgePolicy.NEVER:
-        mend = "change `acknowledge` in its secret"
-        raise Reject("NEVER_ACKNOWLEDGED", f"the connection of {_called(row)} never tells its portal; {mend}")
+        why = said(
+            "the connection of {name} never tells its portal; change `acknowledge` in its secret", name=_called(row)
+        )
+        raise Reject("NEVER_ACKNOWLEDGED", why)
     processed = policy is AcknowledgePolicy.PROCESSED
-    mark = "mark it as processed in the backend's stead and " if processed else ""
-    return Intent(f"{mark}have {row.portal} told of {_called(row)}", lambda: _acknowledge(office, row, mark=processed))
+    pattern = "mark {name} as processed in the backend's stead, and have {portal} told of it"
+    says = said(pattern if processed else "have {portal} told of {name}", portal=row.portal, name=_called(row))
+    return Intent(says, lambda: _acknowledge(office, row, mark=processed))
 
 
 # --- doing -----------------------------------------------------------------------------------------------------------
@@ -76,19 +89,26 @@ def acknowledge(office: Office, name: str) -> Intent:
 
 def _refetch(office: Office, row: ItemRow) -> Intent:
     if row.state not in (State.QUARANTINED, State.UNAVAILABLE):
-        raise Reject("NOTHING_TO_RETRY", f"{_called(row)} is {row.state}{_waits(row)}; there is nothing to fetch again")
+        raise Reject("NOTHING_TO_RETRY", _waits(row))
     if row.state is State.UNAVAILABLE and has_been_stored(row):
         return Intent(
-            f"have {row.portal} told once more of {_called(row)}, which is in the inbox",
+            said("have {portal} told once more of {name}, which is in the inbox", portal=row.portal, name=_called(row)),
             lambda: _tell_again(office, row),
         )
-    return Intent(f"fetch {_called(row)} again from {row.portal}", lambda: _fetch_again(office, row))
+    says = said("fetch {name} again from {portal}", name=_called(row), portal=row.portal)
+    return Intent(says, lambda: _fetch_again(office, row))
 
 
-def _waits(row: ItemRow) -> str:
+def _waits(row: ItemRow) -> Sentence:
+    """Return why there is nothing to fetch again."""
+    name, state = _called(row), row.state
     if row.waiting_for:
-        return f" and waits for its {row.waiting_for} at the portal"
-    return f" and due by itself at {row.due.at:%Y-%m-%d %H:%M} UTC" if row.due else ""
+        pattern = "{name} is {state} and waits for its {what} at the portal; there is nothing to fetch again"
+        return said(pattern, name=name, state=state, what=row.waiting_for)
+    if row.due:
+        pattern = "{name} is {state} and due by itself at {at:%Y-%m-%d %H:%M} UTC; there is nothing to fetch again"
+        return said(pattern, name=name, state=state, at=row.due.at)
+    return said("{name} is {state}; there is nothing to fetch again", name=name, state=state)
 
 
 def _fetch_again(office: Office, row: ItemRow) -> None:
@@ -104,13 +124,23 @@ def _tell_again(office: Office, row: ItemRow) -> None:
 
 def _resend(office: Office, row: DropRow) -> Intent:
     if row.failure is None and row.state is not DropState.RECEIVED:  # that may have been wanted, and never queued
-        raise Reject("NOT_FAILED", f"{row.key} is {row.state}; only what FAILED can be sent again")
+        why = said("{key} is {state}; only what failed can be sent again", key=row.key, state=row.state)
+        raise Reject("NOT_FAILED", why)
     if row.failure is not None and (not row.failure.retryable or row.portal_id is not None):
-        why = f"{row.failure.code}: {row.failure.message}"
-        raise Reject("NOT_RETRYABLE", f"{row.key} would fail again ({why}); mend it and drop it as a new version")
+        why = said(
+            "{key} would fail again ({code}: {message}); mend it and drop it as a new version",
+            key=row.key,
+            code=row.failure.code,
+            message=row.failure.message,
+        )
+        raise Reject("NOT_RETRYABLE", why)
     if not row.portal:
-        raise Reject("NOT_RETRYABLE", f"{row.key} names no portal")
-    says = f"send version {row.version_id} of {row.key} again; what its portal got of it before, it may get twice"
+        raise Reject("NOT_RETRYABLE", said("{key} names no portal", key=row.key))
+    says = said(
+        "send version {version} of {key} again; what its portal got of it before, it may get twice",
+        version=row.version_id,
+        key=row.key,
+    )
     return Intent(says, lambda: _send_again(office, row))
 
 
@@ -176,11 +206,11 @@ def _policy(office: Office, row: ItemRow) -> AcknowledgePolicy:
     return policy
 
 
-def _then(policy: AcknowledgePolicy) -> str:
+def _then(policy: AcknowledgePolicy) -> Sentence:
     return {
-        AcknowledgePolicy.STORED: "its portal is then told that we have it",
-        AcknowledgePolicy.PROCESSED: "its portal is told when the backend has processed it",
-        AcknowledgePolicy.NEVER: "its portal is not told",
+        AcknowledgePolicy.STORED: said("its portal is then told that we have it"),
+        AcknowledgePolicy.PROCESSED: said("its portal is told when the backend has processed it"),
+        AcknowledgePolicy.NEVER: said("its portal is not told"),
     }[policy]
 
 

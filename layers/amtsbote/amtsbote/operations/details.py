@@ -14,6 +14,7 @@ from amtsbote.keys import document_key, item_prefix, quarantine_key, receipt_key
 from amtsbote.lifecycle import ItemRow, Past, State
 from amtsbote.operations.documents import Document, document_of, find
 from amtsbote.operations.office import Office
+from amtsbote.operations.sentences import said
 from amtsbote.portals import portal_named
 from amtsbote.storage import get_or_none
 
@@ -121,13 +122,14 @@ def receipt(office: Office, outbox_key: str, *, reveal: bool = False) -> dict[st
     """
     found = get_or_none(office.s3, office.stack.inbox_bucket, receipt_key(outbox_key))
     if found is None:
-        raise Reject("NO_RECEIPT", f"there is no receipt of {outbox_key}; it is the key in the outbox bucket")
-    said: dict[str, Any] = json.loads(found[0])
+        why = said("there is no receipt of {key}; it is the key in the outbox bucket", key=outbox_key)
+        raise Reject("NO_RECEIPT", why)
+    content: dict[str, Any] = json.loads(found[0])
     row = office.ledger.newest_drop(office.stack.outbox_bucket, outbox_key)
     secret = row is None or row.secret_until is not None
-    if secret and not reveal and said.get("result"):
-        said["result"] = dict.fromkeys(said["result"], SECRET_SHOWN)
-    return said
+    if secret and not reveal and content.get("result"):
+        content["result"] = dict.fromkeys(content["result"], SECRET_SHOWN)
+    return content
 
 
 def download(office: Office, detail: Detail, folder: Path) -> list[Path]:
@@ -201,7 +203,7 @@ def _write(office: Office, file: File, path: Path) -> Path:
                 digest.update(chunk)
                 out.write(chunk)
     except FileExistsError:
-        raise Reject("FILE_EXISTS", f"{path} exists; name another folder") from None
+        raise Reject("FILE_EXISTS", said("{path} exists; name another folder", path=path)) from None
     if file.sha256 not in (None, digest.hexdigest()):
         raise Quarantine("SHA256_DIFFERS", f"{path} is not what was stored: its SHA-256 differs")
     return path

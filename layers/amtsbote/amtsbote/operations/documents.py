@@ -16,6 +16,7 @@ from amtsbote.errors import Reject
 from amtsbote.ledger import Kind, Place, Shelved, begin_of, item_key
 from amtsbote.lifecycle import COMMON_NAMES, ItemRow, Shelf, State, Subject, Word, id_in_name, spelled
 from amtsbote.operations.office import Account, Office, is_connection
+from amtsbote.operations.sentences import said
 from amtsbote.times import sortable
 
 READERS = 8  # queries side by side
@@ -160,10 +161,12 @@ def find(office: Office, name: str) -> ItemRow | DropRow:
     """
     found = _named(office, name.removesuffix("/document.json")) or _with_id(office, name)
     if not found:
-        raise Reject("NOT_FOUND", f"nothing is known of {name}; look for it with `documents`")
+        raise Reject("NOT_FOUND", said("nothing is known of {name}; look for it with `documents`", name=name))
     if len(found) > 1:
         names = ", ".join(document_of(row).name for row in found)
-        raise Reject("AMBIGUOUS", f"{name} may be any of {names}; name one of them in full")
+        raise Reject(
+            "AMBIGUOUS", said("{name} may be any of {names}; name one of them in full", name=name, names=names)
+        )
     return found[0]
 
 
@@ -171,7 +174,7 @@ def require_item(office: Office, name: str) -> ItemRow:
     """Return the one inbound item of that name; Reject where it is a delivery."""
     row = find(office, name)
     if isinstance(row, DropRow):
-        raise Reject("NOT_INCOMING", f"{name} is a delivery, and this is about what arrives")
+        raise Reject("NOT_INCOMING", said("{name} is a delivery, and this is about what arrives", name=name))
     return row
 
 
@@ -255,7 +258,8 @@ def _found(office: Office, accounts: Sequence[Account], subject: Subject, text: 
 
     lists = side_by_side(read, accounts, READERS)
     if any(len(found) > WORD_ROWS_AT_MOST for found in lists):
-        raise Reject("TOO_MANY", f"more than {WORD_ROWS_AT_MOST} documents are found by {text}; give more of the word")
+        pattern = "more than {count} documents are found by {text}; give more of the word"
+        raise Reject("TOO_MANY", said(pattern, count=WORD_ROWS_AT_MOST, text=text))
     return [*(entry for found in lists for entry in found), *_named_by_id(office, accounts, subject, text)]
 
 
@@ -263,7 +267,8 @@ def _require_own_name(subject: Subject, text: str) -> None:
     """Reject a name that every document of a portal has a file of."""
     portal = COMMON_NAMES.get(spelled(text)) if subject is Subject.FILE else None
     if portal is not None:
-        raise Reject("EVERY_ONE_HAS_IT", f"every document of {portal} has a {text}; ask for --in --portal {portal}")
+        pattern = "every document of {portal} has a {text}; ask for what came in from it (--in --portal {portal})"
+        raise Reject("EVERY_ONE_HAS_IT", said(pattern, portal=portal, text=text))
 
 
 def _named_by_id(office: Office, accounts: Sequence[Account], subject: Subject, text: str) -> list[Shelved]:
@@ -282,8 +287,10 @@ def _within(entry: Shelved, question: Question) -> bool:
 def _check(question: Question, limit: int) -> None:
     unknown = [state for state in question.states if state not in STATES]
     if unknown:
-        raise Reject("UNKNOWN_STATE", f"{unknown[0]} is no state; there are {', '.join(STATES)}")
+        why = said("{name} is no state; there are {states}", name=unknown[0], states=", ".join(STATES))
+        raise Reject("UNKNOWN_STATE", why)
     if not 1 <= limit <= PAGE_ROWS_AT_MOST:
-        raise Reject("WRONG_LIMIT", f"a page has 1 to {PAGE_ROWS_AT_MOST} documents")
+        raise Reject("WRONG_LIMIT", said("a page has 1 to {count} documents", count=PAGE_ROWS_AT_MOST))
     if question.portal and question.connection and not is_connection(question.portal, question.connection):
-        raise Reject("WRONG_CONNECTION", f"{question.portal}/{question.connection} cannot be a connection")
+        name = f"{question.portal}/{question.connection}"
+        raise Reject("WRONG_CONNECTION", said("{name} cannot be a connection", name=name))

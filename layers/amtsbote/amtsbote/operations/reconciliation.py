@@ -25,6 +25,7 @@ from amtsbote.messages import (
     Task,
 )
 from amtsbote.operations.office import Account, Intent, Office
+from amtsbote.operations.sentences import said
 from amtsbote.operations.trail import on_trail
 from amtsbote.reconciliation import Difference, Repair, Report
 
@@ -49,7 +50,9 @@ def report(office: Office, account: Account, at: datetime | None = None) -> Repo
     moments = reports(office, account) if at is None else [at]
     found = office.reports.read(account.portal, account.name, moments[0]) if moments else None
     if found is None:
-        raise Reject("NO_REPORT", f"there is no report of {account}; ask for one with `reconcile`")
+        raise Reject(
+            "NO_REPORT", said("there is no report of {connection}; ask for one with `reconcile`", connection=account)
+        )
     return found
 
 
@@ -69,7 +72,8 @@ def awaited(
             if found.complete:
                 return found
         pause(LOOK_SECONDS)
-    raise Retry("NO_REPORT_YET", f"no report of {account} within {seconds:.0f} s; look with `status` whether it works")
+    pattern = "no report of {connection} within {seconds:.0f} s; look with `status` whether it works"
+    raise Retry("NO_REPORT_YET", said(pattern, connection=account, seconds=seconds))
 
 
 # --- repairing -------------------------------------------------------------------------------------------------------
@@ -84,7 +88,8 @@ def repair(office: Office, account: Account, difference: Difference) -> Intent:
         Repair.DELIVER: _deliver,
     }
     if difference.repair is None:
-        raise Reject("NO_REPAIR", f"{difference.about}: {difference.says}; nothing can be done about it from here")
+        pattern = "{about}: {difference}; nothing can be done about it from here"
+        raise Reject("NO_REPAIR", said(pattern, about=difference.about, difference=difference.says))
     intent = repairs[difference.repair](office, account, difference)
     return on_trail(office, REPAIR, [account], intent, about=difference.about)
 
@@ -92,20 +97,23 @@ def repair(office: Office, account: Account, difference: Difference) -> Intent:
 def _row(office: Office, account: Account, difference: Difference, *states: State) -> ItemRow:
     row = office.ledger.item(account.portal, account.name, difference.id or "")
     if row is None or row.state not in states:
-        raise Reject("CHANGED_MEANWHILE", f"{difference.about} is {row.state if row else 'unknown'} by now")
+        state = row.state if row else said("unknown")
+        raise Reject("CHANGED_MEANWHILE", said("{name} is {state} by now", name=difference.about, state=state))
     return row
 
 
 def _ask_portal(office: Office, account: Account, difference: Difference) -> Intent:
     row = _row(office, account, difference, State.DISCOVERED, State.FETCHING)
     request = FetchRequest(portal=row.portal, connection=row.connection, id=row.id)
-    says = f"ask {row.portal} for {account}/{row.id} once more; where it is gone, it becomes UNAVAILABLE"
+    pattern = "ask {portal} for {name} once more; where it is gone, it becomes UNAVAILABLE"
+    says = said(pattern, portal=row.portal, name=f"{account}/{row.id}")
     return Intent(says, lambda: office.ask("fetch", row.portal, [request]))
 
 
 def _tell_portal(office: Office, account: Account, difference: Difference) -> Intent:
     row = _row(office, account, difference, State.STORED)
-    says = f"tell {row.portal} of {account}/{row.id} once more; where it is gone there, the row says so"
+    pattern = "tell {portal} of {name} once more; where it is gone there, the row says so"
+    says = said(pattern, portal=row.portal, name=f"{account}/{row.id}")
     return Intent(says, lambda: office.ask_for(Task.ACKNOWLEDGE, account))
 
 
@@ -127,16 +135,20 @@ class Older:
 def _mend_files(office: Office, account: Account, difference: Difference) -> Intent:
     row = _row(office, account, difference, State.STORED, State.ACKNOWLEDGED)
     prefix = item_prefix(row.portal, row.connection, row.id)
-    older = _restorable(office, row, prefix)
+    older, name = _restorable(office, row, prefix), f"{account}/{row.id}"
     if older == []:
-        raise Reject("NOTHING_DIFFERS", f"{account}/{row.id} is as it was stored by now")
+        raise Reject("NOTHING_DIFFERS", said("{name} is as it was stored by now", name=name))
     if older is not None:
-        names = ", ".join(each.key.removeprefix(f"{prefix}/") for each in older)
-        return Intent(f"restore {names} of {account}/{row.id} from older versions", lambda: _restore(office, older))
+        files = ", ".join(each.key.removeprefix(f"{prefix}/") for each in older)
+        says = said("restore {files} of {name} from older versions", files=files, name=name)
+        return Intent(says, lambda: _restore(office, older))
     if row.state is State.ACKNOWLEDGED:
-        why = "no version that fits is left, and its portal was told that we have it"
-        raise Reject("NOTHING_TO_RESTORE", f"{account}/{row.id}: {why}; ask the portal's operator for it")
-    says = f"delete what is left of {account}/{row.id} (its versions stay) and fetch it again from {row.portal}"
+        why = (
+            "of {name} no version that fits is left, and its portal was told that we have it; ask the portal's operator"
+        )
+        raise Reject("NOTHING_TO_RESTORE", said(why, name=name))
+    pattern = "delete what is left of {name} (its versions stay) and fetch it again from {portal}"
+    says = said(pattern, name=name, portal=row.portal)
     return Intent(says, lambda: _fetch_again(office, account, row, prefix))
 
 
@@ -239,11 +251,12 @@ def _deliver(office: Office, account: Account, difference: Difference) -> Intent
     known = {row.version_id: row for row in rows.values() if isinstance(row, DropRow)}
     row = known.get(version_id)
     if row is not None and row.state not in (DropState.RECEIVED, DropState.SENDING):
-        raise Reject("CHANGED_MEANWHILE", f"version {version_id} of {key} is {row.state} by now")
+        version = said("version {version} of {key}", version=version_id, key=key)
+        raise Reject("CHANGED_MEANWHILE", said("{name} is {state} by now", name=version, state=row.state))
     sequence = row.sequence if row else _sequence(versions, version_id, known)
     dropped = DroppedObject(key=key, version_id=version_id, sequencer=sequence)
     request = DropRequest(detail=DropDetail(bucket=DroppedBucket(name=bucket), object=dropped))
-    says = f"send version {version_id} of {key}"
+    says = said("send version {version} of {key}", version=version_id, key=key)
     return Intent(says, lambda: office.ask("deliver", account.portal, [request]))
 
 
@@ -254,6 +267,7 @@ def _sequence(versions: Sequence[Mapping[str, Any]], version_id: str, known: Map
     """
     place = next((number for number, each in enumerate(versions) if each["VersionId"] == version_id), None)
     if place is None:
-        raise Reject("OBJECT_VANISHED", f"version {version_id} was deleted; drop the file again")
+        why = said("version {version} was deleted; drop the file again", version=version_id)
+        raise Reject("OBJECT_VANISHED", why)
     before = [known[each["VersionId"]].sequence for each in versions[place + 1 :] if each["VersionId"] in known]
     return f"{before[0] if before else ''} {versions[place]['LastModified']:%Y%m%dT%H%M%S}-{len(versions) - place:06d}"
