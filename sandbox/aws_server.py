@@ -1,16 +1,18 @@
 """The process that serves the embedded AWS: MiniStack under hypercorn, tied to the process that started it.
 
 Run by `sandbox.embedded` only, as a file, in a clean environment: `python -I aws_server.py SOCKET MODE TEMPORARY`.
-It adds three things to MiniStack:
+It adds four things to MiniStack:
 
 - It ends, in good order, as soon as its standard input closes: whoever started it may be killed, it is not left behind.
 - In the mode `durable` the answer to a change leaves only when the change is on disk. MiniStack by itself saves when it
   is told to shut down and at no other time. ASGI has a message for that, so this server sends it whenever something
   changed, and lets all changes that arrived meanwhile share the next save.
 - A range of a named version is answered with that range, as S3 does. MiniStack by itself reads and sends the whole.
+- A layer is unpacked once. MiniStack by itself unpacks it for each worker, and nothing else goes on meanwhile.
 """
 
 import asyncio
+import hashlib
 import importlib
 import itertools
 import logging
@@ -18,14 +20,18 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -38,6 +44,9 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 APPLICATION = "ministack.app:app"
 S3_MODULE = "ministack.services.s3"
+RUNTIME_MODULE = "ministack.core.lambda_runtime"
+LAYER = "layer_"
+"""How the folders and archives of layers begin among those of a worker."""
 KEEP_ALIVE_SECONDS = 75
 STOP_SECONDS = {True: 3.0, False: 0.2}
 """How long requests that are under way may take at the end: when durable, and when nothing is kept anyway."""
@@ -226,6 +235,46 @@ def answer_ranges_of_versions() -> None:
     s3._get_object, s3._version_body = get_range, body_of
 
 
+class SharedLayer(zipfile.ZipFile):
+    """An archive that, where it is a layer's, is unpacked into a folder that all workers share."""
+
+    _unpacked: ClassVar[dict[str, Path]] = {}
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def namelist(self) -> list[str]:
+        """The names; of a layer that is unpacked already none, as they have been checked."""
+        return [] if self._digest in self._unpacked else super().namelist()
+
+    def extractall(self, path: Any = None, members: Any = None, pwd: bytes | None = None) -> None:
+        """Unpack it; of a layer, put links to what is unpacked already."""
+        if self._digest is None:
+            super().extractall(path, members, pwd)
+            return
+        with self._lock:
+            if self._digest not in self._unpacked:
+                folder = Path(tempfile.mkdtemp(prefix="layer-"))
+                super().extractall(folder)
+                self._unpacked[self._digest] = folder
+        for each in self._unpacked[self._digest].iterdir():
+            (Path(path) / each.name).symlink_to(each)
+
+    @cached_property
+    def _digest(self) -> str | None:
+        name = Path(str(self.filename))
+        if not name.name.startswith(LAYER):
+            return None
+        with name.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unpack_layers_once() -> None:
+    """Let MiniStack's workers share what is unpacked of their layers, as they only read it."""
+    runtime: Any = importlib.import_module(RUNTIME_MODULE)
+    runtime.zipfile = SimpleNamespace(
+        ZipFile=SharedLayer, BadZipFile=zipfile.BadZipFile, LargeFileError=zipfile.LargeZipFile
+    )
+
+
 def configuration(descriptor: int, *, durable: bool) -> Config:
     """Hypercorn on the socket that was handed down: it was bound before, so no other process can take the port."""
     config = Config()
@@ -243,6 +292,7 @@ async def run(descriptor: int, *, durable: bool) -> None:
     threading.Thread(target=_stop_with_parent, args=(loop, stop), daemon=True).start()
     application = load(APPLICATION)
     answer_ranges_of_versions()
+    unpack_layers_once()
     for name in SAVING_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     if not durable:

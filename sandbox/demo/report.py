@@ -153,8 +153,14 @@ def under_way(moment: Moment) -> Iterator[UnderWay]:
         said = result if isinstance(result, dict) else {}
         share = said["bytesSent"] / said["bytesTotal"] if said.get("bytesTotal") else 0.0
         transfer = moment.seen.transfers.get(drop.label, Transfer())
-        sent = 1.0 if finding.reached == End.DELIVERED else share
+        sent = 1.0 if finding.reached == End.DELIVERED or _is_sent(receipt) else share
         yield UnderWay(drop.label, sent, drop.fingerprint.size, len(transfer.interruptions))
+
+
+def _is_sent(receipt: Mapping[str, Any]) -> bool:
+    """Whether all of the bytes have arrived, and the portal is at work on them."""
+    history = receipt.get("history")
+    return isinstance(history, list) and any(isinstance(step, dict) and step.get("state") == "SENT" for step in history)
 
 
 def bars(moment: Moment) -> Iterator[RenderableType]:

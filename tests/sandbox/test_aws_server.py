@@ -2,13 +2,15 @@
 
 import asyncio
 import sys
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from sandbox.aws_server import Durable, Message, Receive, Scope, Send, changes_something, save_parts
+from sandbox.aws_server import Durable, Message, Receive, Scope, Send, SharedLayer, changes_something, save_parts
 
 OTHERS = ("lambda", "cloudformation", "sns")
 
@@ -157,3 +159,32 @@ def test_a_change_of_anything_else_is_saved_before_its_answer_too(
     method: str, path: str, action: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert saved_by(method, path, action, monkeypatch) == [{"sqs", *OTHERS}] * 2
+
+
+# --- layers ---
+
+
+def unpacked(worker: Path, name: str, content: str) -> Path:
+    """Let a worker unpack an archive as MiniStack does, and return where its file is."""
+    worker.mkdir(exist_ok=True)
+    archive, folder = worker / f"{name}.zip", worker / name
+    with zipfile.ZipFile(archive, "w") as written:
+        written.writestr("python/module.py", content)
+    folder.mkdir()
+    with SharedLayer(archive) as found:
+        found.namelist()
+        found.extractall(folder)
+    return folder / "python" / "module.py"
+
+
+def test_workers_share_what_is_unpacked_of_a_layer_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    one, other = (unpacked(tmp_path / worker, "layer_0", "shared") for worker in ("one", "other"))
+    assert one.read_text() == other.read_text() == "shared"
+    assert one.resolve() == other.resolve()
+    newer = unpacked(tmp_path / "third", "layer_0", "newer")
+    assert (newer.read_text(), one.read_text()) == ("newer", "shared")
+    codes = [unpacked(tmp_path / worker, "code", "own") for worker in ("one", "other")]
+    assert codes[0].resolve() != codes[1].resolve()

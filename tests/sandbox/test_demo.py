@@ -746,10 +746,18 @@ def test_the_report_tells_of_a_large_upload(archive: Played) -> None:
     assert "24 MB, 40 s, 2 × interrupted, 5 MB sent again, at most 90 MiB of memory" in console.export_text()
 
 
-@pytest.mark.parametrize(("result", "share"), [({}, "0%"), ({"bytesSent": 6_000_000, "bytesTotal": 24_000_000}, "25%")])
-def test_a_bar_shows_what_the_receipt_says(archive: Played, result: dict[str, int], share: str) -> None:
+@pytest.mark.parametrize(
+    ("said", "share"),
+    [
+        ({"result": {}}, "0%"),
+        ({"result": {"bytesSent": 6_000_000, "bytesTotal": 24_000_000}}, "25%"),
+        ({"result": {}, "history": [{"state": "SENDING"}]}, "0%"),
+        ({"result": {}, "history": [{"state": "SENDING"}, {"state": "SENT"}]}, "100%"),
+    ],
+)
+def test_a_bar_shows_what_the_receipt_says(archive: Played, said: dict[str, Any], share: str) -> None:
     (expected,) = archive.scenario.drops
-    receipt = {"versionId": expected.version_id, "status": "IN_PROGRESS", "result": result}
+    receipt = {"versionId": expected.version_id, "status": "IN_PROGRESS", **said}
     inbox = {f"receipts/{expected.key}.json": StoredObject(1, Fingerprint(0, ""), receipt)}
     seen = Observation(inbox=inbox, transfers={LARGE_NAME: Transfer(1, (1,))})
     moment = Moment(9.0, archive.scenario, judge(archive.scenario, seen), seen, (None,))
