@@ -13,7 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from sandbox.demo.large import Interrupter, let_senders_die_young
-from sandbox.demo.observation import calls
+from sandbox.demo.leaks import private_texts, read_logs
+from sandbox.demo.observation import LogsRead, calls
 from sandbox.demo.report import WIDTH, Screen, Summary, as_json, print_result, summary
 from sandbox.demo.run import Moment, Run
 from sandbox.demo.scenario import LARGE_BYTES, LARGE_NAME, seed
@@ -73,7 +74,13 @@ def _run(
     interrupter = Interrupter(aws.process_id, LARGE_NAME, LARGE_BYTES)
     portals.docxworld.storage.watchers.append(interrupter.watch)
     fire = Ticker(aws, TICK_SECONDS).fire
-    stack = DemoStack(Clients.of(aws), outputs, portals, fire, transfers=interrupter.transfers)
+    logs = aws.session().client("logs", endpoint_url=aws.endpoint)
+
+    def look_for_leaks() -> LogsRead:
+        return read_logs(logs, private_texts(portals, scenario))
+
+    clients = Clients.of(aws)
+    stack = DemoStack(clients, outputs, portals, fire, transfers=interrupter.transfers, read_logs=look_for_leaks)
     with Screen(console, silent=console.quiet) as screen:
         stack.connect()
         run = Run(scenario, stack, screen.show)

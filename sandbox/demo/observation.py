@@ -52,6 +52,15 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
+class LogsRead:
+    """So many lines of logs were read, and so many texts looked for in each; which were there, and where."""
+
+    lines: int = 0
+    looked_for: int = 0
+    leaks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Told:
     """The portal was told that we have an item: `client` and `reference` where the portal takes them."""
 
@@ -136,6 +145,7 @@ class Observation:
     left_in_queues: Mapping[str, int] = field(default_factory=dict)
     transfers: Mapping[str, Transfer] = field(default_factory=dict)
     """The uploads that are interrupted, by file name."""
+    logs: LogsRead = LogsRead()
 
     def under(self, prefix: str) -> dict[str, StoredObject]:
         """The objects below a prefix, which is given without a slash at its end."""

@@ -261,7 +261,7 @@ class LargeUpload:
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a run."""
+    """The figures of a run. `private_texts` are those that no log may contain."""
 
     found: int
     stored: int
@@ -277,6 +277,9 @@ class Summary:
     calls_per_document: Mapping[str, float]
     dead_letters: int
     large_uploads: Sequence[LargeUpload]
+    log_lines: int
+    private_texts: int
+    private_texts_logged: int
     flow_seconds: float
     seconds: float
 
@@ -300,6 +303,9 @@ def summary(moment: Moment, calls: Mapping[str, Calls], seconds: float) -> Summa
         calls_per_document={name: _per_document(name, each, moment) for name, each in calls.items()},
         dead_letters=moment.seen.dead_letters,
         large_uploads=tuple(_large_uploads(moment)),
+        log_lines=moment.seen.logs.lines,
+        private_texts=moment.seen.logs.looked_for,
+        private_texts_logged=len(moment.seen.logs.leaks),
         flow_seconds=round(moment.seconds, 1),
         seconds=round(seconds, 1),
     )
@@ -349,6 +355,8 @@ def _summary_lines(figures: Summary) -> Iterator[str]:
         yield _titled(portal, f"{per_document}; besides {calls.asking} lists and {calls.logins} logins")
     yield from (_titled("large upload", _large(each)) for each in figures.large_uploads)
     yield _titled("dead letters", str(figures.dead_letters))
+    private = f"{figures.private_texts_logged} of {figures.private_texts} secrets and case numbers in them"
+    yield _titled("logs", f"{figures.log_lines} lines, {private}")
     yield _titled("time", f"{figures.seconds:.0f} s, of these {figures.flow_seconds:.0f} s for the documents")
 
 

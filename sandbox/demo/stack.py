@@ -11,6 +11,7 @@ from typing import Any
 from sandbox.demo.large import NoiseFile, Transfer
 from sandbox.demo.observation import (
     InboxReader,
+    LogsRead,
     Observation,
     Published,
     UploadReader,
@@ -74,11 +75,13 @@ class DemoStack:
         fire_schedules: Callable[[], object],
         tick_at_most_seconds: float = TICK_AT_MOST_SECONDS,
         transfers: Callable[[], Mapping[str, Transfer]] = dict,
+        read_logs: Callable[[], LogsRead] = LogsRead,
     ) -> None:
         self._clients = clients
         self._fire_schedules = fire_schedules
         self._tick_at_most_seconds = tick_at_most_seconds
         self._transfers = transfers
+        self._read_logs = read_logs
         self._fired_at = 0.0
         self._outputs = outputs
         self._portals = portals
@@ -116,7 +119,7 @@ class DemoStack:
             self._fired_at = time.monotonic()
 
     def observe(self, *, anew: bool = False) -> Observation:
-        """Look at everything. `anew` reads every object again and counts what is left in the queues."""
+        """Look at everything. `anew` reads every object and the logs, and counts what is left in the queues."""
         if anew:
             self._inbox.forget()
         self._hear()
@@ -141,6 +144,7 @@ class DemoStack:
             dead_letters=self._count(self._outputs.dead_letter_queue_url),
             left_in_queues=self.left_in_queues() if anew else {},
             transfers=self._transfers(),
+            logs=self._read_logs() if anew else LogsRead(),
         )
 
     def left_in_queues(self) -> dict[str, int]:
