@@ -185,6 +185,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "condition.works": ("In Ordnung", "Working"),
     "condition.paused": ("Angehalten", "Paused"),
+    "condition.new": ("Noch nicht abgefragt", "Not polled yet"),
+    "condition.silent": ("Wird nicht mehr abgefragt", "No longer polled"),
     "condition.fails": ("Gestört", "Not working"),
     "card.polled": ("Zuletzt abgefragt", "Last polled"),
     "card.never": ("noch nie", "never yet"),

@@ -1,7 +1,7 @@
 """The overview: how each connection is, what waits for a person, and the traffic of the last days."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,8 +14,10 @@ from console.desk import Desk
 from console.retention import KEPT_FOR, Patience
 from console.traffic import traffic
 
-WORKS, PAUSED, FAILS = "works", "paused", "fails"
-URGENCY = (FAILS, PAUSED, WORKS)
+WORKS, PAUSED, NEW, SILENT, FAILS = "works", "paused", "new", "silent", "fails"
+URGENCY = (FAILS, SILENT, NEW, PAUSED, WORKS)
+NEEDS_SOMEBODY = (FAILS, SILENT)
+SILENT_PARAMETER, SILENT_SECONDS = "NotPolledAlarmSeconds", "3600"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def view(desk: Desk, request: Request) -> Response:
         cards=cards,
         found=found,
         under_way=sum(each.counts[Shelf.UNDER_WAY] for each in found.connections),
-        failing=sum(card.condition == FAILS for card in cards),
+        failing=sum(card.condition in NEEDS_SOMEBODY for card in cards),
         is_calm=_is_calm(found, cards),
         number=number,
         now=now,
@@ -70,15 +72,26 @@ def number(count: int) -> str:
 
 
 def _card(desk: Desk, health: Health, now: datetime) -> Card:
-    condition = FAILS if health.problem is not None else WORKS if health.enabled else PAUSED
+    silent_after = timedelta(seconds=int(desk.office.stack.parameters.get(SILENT_PARAMETER, SILENT_SECONDS)))
     oldest, portal = health.oldest_unacknowledged, health.connection.partition("/")[0]
     patience = Patience(now - oldest, desk.alarms.get(portal), KEPT_FOR.get(portal)) if oldest else None
-    return Card(health, condition, patience)
+    return Card(health, _condition(health, now - silent_after), patience)
+
+
+def _condition(health: Health, silent_since: datetime) -> str:
+    """Return how a connection is in a word; one that no poll has reached for as long as raises an alarm is silent."""
+    if health.problem is not None:
+        return FAILS
+    if not health.enabled:
+        return PAUSED
+    if health.polled_at is None:
+        return NEW
+    return SILENT if health.polled_at < silent_since else WORKS
 
 
 def _is_calm(found: Overview, cards: list[Card]) -> bool:
     waits = found.dead_letters or found.quarantined or found.unrouted
-    return not waits and all(card.condition != FAILS and not _is_late(card) for card in cards)
+    return not waits and all(card.condition not in NEEDS_SOMEBODY and not _is_late(card) for card in cards)
 
 
 def _is_late(card: Card) -> bool:

@@ -19,6 +19,7 @@ from amtsbote.operations.office import Account
 from amtsbote.portals.portal import AcknowledgePolicy
 from amtsbote.portals.protocols import SHOWN, Delivery, Outcome
 from amtsbote.reconciliation import Difference, Kind, Repair, Report
+from amtsbote.status import polled
 from console.chart import HEIGHT, TOP, chart
 from console.retention import Patience, alarms_of, parameter_of
 from console.traffic import DAYS, Day, traffic
@@ -92,6 +93,20 @@ def test_all_being_well_is_said_and_else_what_waits(browser: Browser) -> None:
     page = browser.text("/")
     assert "Nobody has to do anything" not in page
     assert 'href="/search?state=QUARANTINED"' in page
+
+
+def test_a_connection_that_no_poll_reaches_is_not_called_well(browser: Browser) -> None:
+    assert "condition-new" in browser.text("/")
+    ledger = browser.office.ledger
+    status = ledger.status("duba", "klinikum")
+    ledger.change_status(status, lambda each: polled(each, None, browser.clock(), whole=True))
+    browser.clock.forward(minutes=59)
+    page = browser.text("/")
+    assert "condition-works" in page and "Nobody has to do anything" in page
+    browser.clock.forward(minutes=2)
+    page = browser.text("/")
+    assert "No longer polled" in page and "condition-silent" in page
+    assert "Nobody has to do anything" not in page
 
 
 def test_a_connection_with_a_wrong_secret_comes_first_with_its_problem(browser: Browser) -> None:
@@ -528,7 +543,7 @@ def test_a_connection_is_paused_and_resumed(browser: Browser) -> None:
     assert "is paused" in browser.confirm("pause", "duba/klinikum").text
     assert "Paused" in browser.text("/")
     assert "works again" in browser.confirm("resume", "duba/klinikum").text
-    assert "condition-works" in browser.text("/")
+    assert "Paused" not in browser.text("/")
 
 
 @pytest.mark.parametrize("of", ["", "duba", "duba/klinikum"])
