@@ -11,6 +11,7 @@ MINUTES ?= 5
 VENV := .venv/.installed
 VENV313 := .venv313/.installed
 SAM := .tools/sam/.installed
+CHECKOV := .tools/checkov/.installed
 BIN := .venv/bin
 PYTHON313 := $(shell sh tools/find-python 3.13)
 
@@ -18,7 +19,7 @@ CODE := functions layers/amtsbote sandbox console tools
 PRESENT = $(wildcard $(CODE) tests benchmarks)
 
 .DEFAULT_GOAL := check
-.PHONY: setup demo up console screenshots soak bench simulate mutants test test-313 test-all lint types template figures check lock clean
+.PHONY: setup demo up console screenshots soak bench simulate mutants test test-313 test-all lint types template sbom figures check lock clean
 
 setup: $(VENV) $(SAM)
 
@@ -82,9 +83,13 @@ lint: $(VENV)
 types: $(VENV)
 	$(BIN)/mypy $(PRESENT)
 
-template: setup
+template: setup $(CHECKOV)
 	.tools/sam/bin/sam validate --lint --template-file template.yaml --region eu-central-1
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/python -m tests.template.scans
+
+# What the layers hold: packages, versions, hashes, licences. Any scanner of vulnerabilities reads it.
+sbom: $(VENV)
+	$(BIN)/python tools/bill_of_materials.py build/sbom.json
 
 figures: $(VENV)
 	$(BIN)/python tools/figures.py
@@ -104,8 +109,10 @@ LOCK := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --
 lock:
 	$(LOCK) layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
 	$(LOCK) requirements/dev.in --constraints layers/dependencies/requirements.txt -o requirements/dev.txt
+	$(LOCK) layers/cryptography/requirements.in --constraints requirements/dev.txt -o layers/cryptography/requirements.txt
 	$(LOCK) requirements/sam.in -o requirements/sam.txt
-	$(PYTHON) tools/repeat_without_extras.py requirements/sam.txt
+	$(LOCK) requirements/checkov.in -o requirements/checkov.txt
+	$(PYTHON) tools/repeat_without_extras.py requirements/sam.txt requirements/checkov.txt
 
 clean:
 	rm -rf .venv .venv313 .tools .aws-sam build .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -120,4 +127,8 @@ $(VENV313): requirements/dev.txt
 
 $(SAM): requirements/sam.txt
 	$(PYTHON) tools/environment.py .tools/sam requirements/sam.txt
+	touch $@
+
+$(CHECKOV): requirements/checkov.txt
+	$(PYTHON) tools/environment.py .tools/checkov requirements/checkov.txt
 	touch $@

@@ -29,6 +29,10 @@ def places(like: str) -> list[str]:
     """Return the patterns of what is copied: one match each, whole lines."""
     return [
         rf"^  {logical(like)}MaximumConcurrency:\n(?:    .*\n)+  {logical(like)}\w+:\n(?:    .*\n)+",  # both parameters
+        rf"^ +- !GetAtt Fetch{logical(like)}Role\.Arn\n",  # InboxBucketPolicy: who writes documents,
+        rf"^ +- !GetAtt Deliver{logical(like)}Role\.Arn\n +- !GetAtt Track{logical(like)}Role\.Arn\n",  # receipts,
+        rf"^ +- !GetAtt Poll{logical(like)}Role\.Arn\n",  # and reports
+        rf"^ +- !GetAtt Deliver{logical(like)}Role\.Arn\n(?! +- !GetAtt Track)",  # OutboxBucketPolicy: who reads drops
         rf"^ +- !GetAtt {logical(like)}DropsRule\.Arn\n",  # DeadLetterQueuePolicy: who may send to it
         rf"^  # ── {like}: .*\n(?:(?!  # ── ).*\n)+",  # the block, up to the next heading
         rf'^ +- !Sub "\${{InboxBucket\.Arn}}/receipts/{like}/\*"\n',  # DeliverUnroutedRole: not its receipts
@@ -36,11 +40,12 @@ def places(like: str) -> list[str]:
 
 
 def _copied(template: str, place: str, new: str, like: str) -> str:
-    found = re.findall(place, template, re.MULTILINE)
+    found = list(re.finditer(place, template, re.MULTILINE))
     if len(found) != 1:
         raise ValueError(f"{len(found)} places in the template look like {place}")
-    copy = found[0].replace(like, new).replace(logical(like), logical(new))
-    return template.replace(found[0], found[0] + _without_own_settings(copy, template.replace(found[0], "")))
+    before, original, after = template[: found[0].start()], found[0][0], template[found[0].end() :]
+    copy = original.replace(like, new).replace(logical(like), logical(new))
+    return before + original + _without_own_settings(copy, before + after) + after
 
 
 def _without_own_settings(block: str, others: str) -> str:

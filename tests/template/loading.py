@@ -188,12 +188,17 @@ def _as_tuple(value: str | list[str] | tuple[str, ...]) -> tuple[str, ...]:
 
 def stack(**overrides: str) -> Stack:
     """The stack as it is deployed with these parameters, the others at their defaults."""
+    return deployed(_with_globals(load_template()), **overrides)
+
+
+def deployed(written: Mapping[str, Any], **overrides: str) -> Stack:
+    """These resources, written as in the template, with these parameters filled in, the others at their defaults."""
     template = load_template()
     parameters = {name: str(p["Default"]) for name, p in template["Parameters"].items()} | overrides
     bare = Stack(parameters, {}, template["Mappings"], {})
     conditions = {name: _truth(rule, bare) for name, rule in template["Conditions"].items()}
     context = Stack(parameters, conditions, template["Mappings"], {})
-    resources = _resolve(_with_globals(template), context)
+    resources = _resolve(written, context)
     present = {n: r for n, r in resources.items() if conditions.get(r.get("Condition", ""), True)}
     return Stack(parameters, conditions, template["Mappings"], present)
 
@@ -256,6 +261,9 @@ def _call(name: str, argument: Any, context: Stack) -> Any:
         case "Fn::If":
             condition, then, otherwise = argument
             return _resolve(then if context.conditions[condition] else otherwise, context)
+        case "Fn::Join":
+            delimiter, parts = (_resolve(part, context) for part in argument)
+            return parts if isinstance(parts, str) else delimiter.join(parts)  # a list parameter is a text here
         case "Fn::FindInMap":
             mapping, key, field = (_resolve(part, context) for part in argument)
             return context.mappings[mapping][key][field]

@@ -136,12 +136,19 @@ def test_an_alarm_watches_only_what_the_code_counts() -> None:
     assert {alarm["MetricName"] for alarm in ALARMS.values() if alarm["Namespace"] == "Amtsbote"} <= counted()
 
 
+def test_the_queries_of_the_docs_ask_for_what_the_code_counts() -> None:
+    said = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    queries = [line for line in said.splitlines() if line.startswith("    ")]
+    asked = {name for line in queries for name in re.findall(r"\b([A-Z]\w+)\.0", line)}
+    assert {"Found", "Stored", "Acknowledged", "Delivered", "DeliveryFailed", "PollAge"} <= asked <= counted()
+
+
 def test_the_dashboard_needs_no_names_of_portals_queues_or_functions() -> None:
     text = json.dumps(widgets())
     assert not [name for name in (*PORTALS, *STACK.resources) if re.search(rf"\b{name}\b", text)]
     schemas = {schema for schema, *_ in searches()}
     of_portal = "Amtsbote,service,portal"
-    assert schemas == {of_portal, f"{of_portal},connection", "AWS/SQS,QueueName", "AWS/Lambda,FunctionName"}
+    assert schemas == {of_portal, "AWS/SQS,QueueName", "AWS/Lambda,FunctionName"}, "of connections there may be none"
     of_aws = {words for schema, _, words in searches() if schema.startswith("AWS/")}
     assert of_aws == {" ${AWS::StackName}"}, "and those of no other stack"
 

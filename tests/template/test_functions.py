@@ -16,7 +16,7 @@ LEASING = [f for f in FUNCTIONS if f.verb in ("fetch", "deliver")]
 EACH_LEASING_FUNCTION = pytest.mark.parametrize("function", LEASING, ids=lambda f: f.name)
 
 TIMEOUT_SECONDS = {
-    "dispatch": 30,
+    "dispatch": 120,
     "poll": 120,
     "fetch": 120,
     "acknowledge": 120,
@@ -24,12 +24,13 @@ TIMEOUT_SECONDS = {
     "track": 120,
     "retain": 600,
 }
-MEMORY_MEGABYTES = {"fetch": 512, "deliver": 1024}
+MEMORY_MEGABYTES = {"dispatch": 512, "fetch": 512, "deliver": 1024}
 RECEIVES = {"dispatch": 3, "poll": 5, "fetch": 12, "acknowledge": 5, "track": 5, "retain": 3}
 ALWAYS = {
     "POWERTOOLS_SERVICE_NAME",
     "POWERTOOLS_METRICS_NAMESPACE",
     "POWERTOOLS_LOG_LEVEL",
+    "AMTSBOTE_CONNECTION_METRICS",
     "AMTSBOTE_LEDGER_TABLE",
     "AMTSBOTE_EVENT_BUS",
     "AMTSBOTE_PORTAL",
@@ -186,6 +187,14 @@ def test_the_queues_in_the_environment_are_the_portals_own(function: Function) -
         if match := re.fullmatch(r"AMTSBOTE_(\w+)_QUEUE_URL", name):
             assert value == f"${{{match[1].title()}{logical(function.portal)}Queue}}"
     assert function.environment["AMTSBOTE_QUEUE_URL"] == f"${{{function.queue_name}}}"
+
+
+@pytest.mark.parametrize("said", ["true", "false"])
+def test_whether_metrics_carry_connections_is_told_to_every_function(said: str) -> None:
+    assert {f.environment["AMTSBOTE_CONNECTION_METRICS"] for f in stack(ConnectionMetrics=said).all_functions()} == {
+        said
+    }
+    assert {f.environment["AMTSBOTE_CONNECTION_METRICS"] for f in STACK.all_functions()} == {"false"}
 
 
 @EACH_FUNCTION

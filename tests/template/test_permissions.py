@@ -18,7 +18,12 @@ PORTALS = ("duba", "docxworld", "digitale-gemeinde", "altinn")
 EACH_FUNCTION = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.name)
 
 # AWS offers no resource to name for these.
-UNNAMEABLE = {"secretsmanager:ListSecrets", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+UNNAMEABLE = {
+    "secretsmanager:BatchGetSecretValue",  # which reads no secret that GetSecretValue does not allow
+    "secretsmanager:ListSecrets",
+    "xray:PutTelemetryRecords",
+    "xray:PutTraceSegments",
+}
 
 # On AWS this is sqs:SendMessage and no other action.
 SEND = "sqs:SendMessage*"
@@ -35,12 +40,13 @@ ALWAYS = {
     "xray:PutTraceSegments",
 }
 LOGIN = {"secretsmanager:GetSecretValue"}
+MANY_SECRETS = {"secretsmanager:BatchGetSecretValue", "secretsmanager:ListSecrets"}
 ROWS = {"dynamodb:GetItem", "dynamodb:PutItem"}
 RECEIPTS = {"s3:GetObject", "s3:ListBucket", "s3:PutObject"}
 COMPARES = {"s3:GetObject", "s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject"}
 """What a comparison needs beyond a poll: it reads the inbox, lists the outbox, and writes reports."""
 ALLOWED = {
-    "dispatch": LOGIN | ROWS | {"secretsmanager:ListSecrets", SEND},
+    "dispatch": LOGIN | ROWS | {"dynamodb:BatchGetItem", "dynamodb:Query", SEND} | MANY_SECRETS,
     "poll": LOGIN | ROWS | {"dynamodb:BatchGetItem", "dynamodb:Query", SEND} | COMPARES,
     "fetch": LOGIN | ROWS | {"s3:AbortMultipartUpload", "s3:GetObject", "s3:ListBucket", "s3:PutObject"},
     "acknowledge": LOGIN | ROWS | {"dynamodb:Query", "s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket"},
@@ -65,7 +71,8 @@ def own_resources(function: Function) -> set[str]:
 def test_a_role_belongs_to_one_function(function: Function) -> None:
     assert [f.name for f in FUNCTIONS if f.role_name == function.role_name] == [function.name]
     role = STACK.of_type("AWS::IAM::Role")[function.role_name]
-    assert role.keys() == {"AssumeRolePolicyDocument", "Policies"}, "no managed policy: those name no resource"
+    assert role.keys() == {"AssumeRolePolicyDocument", "ManagedPolicyArns", "Policies"}
+    assert role["ManagedPolicyArns"] == [], "what AWS manages names no resource"
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}
 
@@ -79,7 +86,8 @@ def test_there_is_no_role_but_the_functions() -> None:
 @EACH_FUNCTION
 def test_a_function_may_do_what_its_verb_needs_and_nothing_else(function: Function) -> None:
     expected = ALLOWED_UNROUTED if function.portal == UNROUTED else ALLOWED[function.verb]
-    expected = expected | (SEALS if (function.portal, function.verb) == ("docxworld", "deliver") else set())
+    if (function.portal, function.verb) == ("docxworld", "deliver"):
+        expected = expected | SEALS | {"dynamodb:Query"}
     assert function.may() == ALWAYS | expected | (FORGETS if forgets(function) else set())
 
 
@@ -167,7 +175,8 @@ def test_a_role_of_its_own_belongs_to_who_rotates() -> None:
     rotating = STACK.rotating()
     assert [f.name for f in STACK.all_functions() if f.role_name == rotating.role_name] == [rotating.name]
     role = STACK.of_type("AWS::IAM::Role")[rotating.role_name]
-    assert role.keys() == {"AssumeRolePolicyDocument", "Policies"}
+    assert role.keys() == {"AssumeRolePolicyDocument", "ManagedPolicyArns", "Policies"}
+    assert role["ManagedPolicyArns"] == []
 
 
 def test_secrets_manager_and_nobody_else_may_call_who_rotates() -> None:
@@ -178,6 +187,11 @@ def test_secrets_manager_and_nobody_else_may_call_who_rotates() -> None:
         "Principal": "secretsmanager.amazonaws.com",
         "SourceAccount": "${AWS::AccountId}",
     }
+
+
+def test_only_who_dispatches_asks_for_many_secrets_at_once() -> None:
+    asking = {f.verb for f in STACK.all_functions() if "secretsmanager:BatchGetSecretValue" in f.may()}
+    assert asking == {"dispatch"}
 
 
 def test_who_dispatches_has_nothing_to_do_with_the_buckets() -> None:
@@ -201,6 +215,11 @@ def test_only_fetch_writes_documents_and_only_its_portals(function: Function) ->
     inbox = "${InboxBucket.Arn}"
     own = {f"{inbox}/{function.portal}/*", f"{inbox}/quarantine/{function.portal}/*"}
     assert written == (own if function.verb == "fetch" else set())
+
+
+def test_fetch_does_not_read_what_is_in_quarantine() -> None:
+    for function in (f for f in FUNCTIONS if f.verb == "fetch"):
+        assert function.resources_of("s3:GetObject") == {f"${{InboxBucket.Arn}}/{function.portal}/*"}
 
 
 @EACH_FUNCTION
@@ -269,6 +288,7 @@ ERASES = {
     "s3:DeleteObject",
     "s3:DeleteObjectVersion",
     "s3:GetObjectVersion",
+    "s3:ListBucket",
     "s3:ListBucketVersions",
 }
 
@@ -283,6 +303,7 @@ def test_who_erases_may_do_that_and_nothing_else() -> None:
 
 def test_who_erases_deletes_in_both_buckets_and_reads_receipts_alone() -> None:
     assert RETAINING.resources_of("s3:DeleteObjectVersion") == {f"{INBOX}/*", f"{OUTBOX}/*"}
+    assert RETAINING.resources_of("s3:DeleteObject") == {f"{INBOX}/*"}
     assert RETAINING.resources_of("s3:GetObjectVersion") == {f"{INBOX}/receipts/*"}
     assert RETAINING.resources_of("s3:ListBucketVersions") == {INBOX}
 
@@ -308,10 +329,16 @@ def test_nobody_else_deletes_an_object_but_receipts_that_hold_links() -> None:
     assert deleting == {RETAINING.name, "TrackDubaFunction"}
 
 
+def versions_of(function: Function) -> set[str]:
+    return {LEDGER} if function.portal == "docxworld" else set()
+
+
 @EACH_FUNCTION
 def test_the_ledger_is_queried_by_its_indexes_only(function: Function) -> None:
+    """docxworld's deliveries excepted: what a cancellation or a file speaks of is found among a key's versions."""
     due, shelves = "${LedgerTable.Arn}/index/due", "${LedgerTable.Arn}/index/shelves"
-    assert function.resources_of("dynamodb:Query") <= ({due, shelves} if function.verb == "poll" else {due})
+    more = {"poll": {shelves}, "deliver": versions_of(function), "track": versions_of(function)}
+    assert function.resources_of("dynamodb:Query") <= {due} | more.get(function.verb, set())
     rows = {r for a in function.may("dynamodb:") - {"dynamodb:Query"} for r in function.resources_of(a)}
     assert rows == {"${LedgerTable.Arn}"}
 

@@ -217,7 +217,8 @@ def test_every_bucket_queue_and_topic_has_its_policy() -> None:
 
 @pytest.mark.parametrize("name", GUARDED)
 def test_nothing_is_reached_without_tls(name: str) -> None:
-    (deny,) = [s for s in GUARDED[name]["Statement"] if s["Effect"] == "Deny"]
+    (deny,) = [s for s in GUARDED[name]["Statement"] if s["Sid"] == "TlsOnly"]
+    assert deny["Effect"] == "Deny"
     assert deny["Principal"] == "*"
     assert deny["Action"] in ("s3:*", "sqs:*", "sns:Publish")
     assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}

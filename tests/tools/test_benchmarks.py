@@ -17,13 +17,12 @@ from benchmarks.cost import (
     Observed,
     Organisation,
     Rates,
+    begun,
     bill_of,
-    only_where_due,
     page,
     priced,
     read_prices,
     turned,
-    without_connection_metrics,
 )
 from benchmarks.flows import FLOWS
 from benchmarks.measured import Limit, Line, Measured, Options, alone, at_least, at_most, compared, faster
@@ -189,6 +188,23 @@ def test_a_query_is_cut_at_a_megabyte_and_goes_on() -> None:
     assert due(table, "2027") == [str(number) for number in range(30)]
 
 
+def test_a_query_with_a_limit_reads_and_bills_so_many_rows_and_goes_on() -> None:
+    table = LedgerTable()
+    for number in range(3):
+        put(table, row(number, due_at=f"2026-{number}"))
+    table.units.clear()
+    request = {
+        "IndexName": "due",
+        "KeyConditionExpression": "dueQueue = :queue AND dueAt <= :now",
+        "ExpressionAttributeValues": {":queue": {"S": "fetch#duba#klinikum"}, ":now": {"S": "2027"}},
+        "Limit": 1,
+    }
+    answer = table.operate("Query", request)
+    assert [each["id"]["S"] for each in answer["Items"]] == ["0"]
+    assert "LastEvaluatedKey" in answer
+    assert table.units == {"read units": 0.5}
+
+
 def test_a_million_rows_are_copies_of_one() -> None:
     table = LedgerTable()
     put(table, row(1, pk="ITEM#duba#1"))
@@ -252,6 +268,7 @@ def observed(**changes: Any) -> Observed:
         "going_out": usage(writes=20),
         "per_turn": dict.fromkeys(tasks, usage(requests=1)),
         "per_connection": dict.fromkeys(tasks, usage(requests=2)),
+        "per_begun": dict.fromkeys(tasks[1:], usage(requests=1)),
         "metrics_of_connection": 5,
         "metrics_of_portal": 7,
     }
@@ -293,12 +310,25 @@ def test_the_share_that_comes_in_is_weighed() -> None:
     assert bill.documents["DynamoDB, writes"] == pytest.approx(100 * (0.8 * 10 + 0.2 * 20) * PRICES["DynamoDB, writes"])
 
 
-def test_changes_of_the_design_are_cheaper_when_nothing_happens() -> None:
+def test_metrics_by_connection_have_their_price_and_change_nothing_else() -> None:
     centre = ORGANISATIONS[-1]
-    now = bill_of(centre, observed(), PRICES, Rates(), Usage())
-    later = bill_of(centre, without_connection_metrics(only_where_due(observed())), PRICES, Rates(), Usage())
-    assert later.total < now.total
-    assert later.documents == now.documents
+    without, with_them = (
+        bill_of(centre, observed(), PRICES, Rates(connection_metrics=said), Usage()) for said in (False, True)
+    )
+    more = with_them.idle["CloudWatch, metrics"] - without.idle["CloudWatch, metrics"]
+    assert more == pytest.approx(500 * 5 * PRICES["CloudWatch, metrics"])
+    assert with_them.total - without.total == pytest.approx(more)
+
+
+def test_a_turn_with_work_costs_an_invocation_and_there_are_no_more_of_them_than_turns_or_documents() -> None:
+    def invocations(documents: int) -> float:
+        return begun(Organisation("one", 1, documents), observed(), Rates()).amounts["Lambda, requests"]
+
+    assert invocations(0) == 0.0
+    assert invocations(100) == pytest.approx(100, rel=0.01), "each document has a turn of its own"
+    most = 2 * Rates().turns("acknowledge")
+    assert invocations(10**9) == pytest.approx(most), "two tasks, each at each of its turns"
+    assert invocations(100_000) < most
 
 
 def test_the_page_has_a_sum_for_everybody() -> None:

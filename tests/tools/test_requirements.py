@@ -8,7 +8,13 @@ import pytest
 from tools.repeat_without_extras import repeated
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements/dev.txt", "requirements/sam.txt", "layers/dependencies/requirements.txt")
+LOCKS = (
+    "requirements/dev.txt",
+    "requirements/sam.txt",
+    "requirements/checkov.txt",
+    "layers/dependencies/requirements.txt",
+    "layers/cryptography/requirements.txt",
+)
 PINNED = re.compile(r"^([\w.-]+)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 
 
@@ -29,8 +35,9 @@ def test_every_entry_of_a_lock_has_hashes(lock: str) -> None:
     assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-def test_what_is_tested_is_what_the_layer_ships() -> None:
-    layer, development = pinned("layers/dependencies/requirements.txt"), pinned("requirements/dev.txt")
+@pytest.mark.parametrize("name", ["dependencies", "cryptography"])
+def test_what_is_tested_is_what_the_layer_ships(name: str) -> None:
+    layer, development = pinned(f"layers/{name}/requirements.txt"), pinned("requirements/dev.txt")
     assert layer
     assert {name: development.get(name) for name in layer} == layer
 

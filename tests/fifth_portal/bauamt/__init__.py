@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .adapter import PORTAL
     from .client import BauamtClient
     from .connection import BauamtSecret
+    from .portal import PORTAL
 
 __all__ = ["PORTAL", "BauamtClient", "BauamtSecret"]
 
-_HOMES = {"PORTAL": "adapter", "BauamtClient": "client", "BauamtSecret": "connection"}
+_HOMES = {"PORTAL": "portal", "BauamtClient": "client", "BauamtSecret": "connection"}
 
 
 def __getattr__(name: str) -> Any:

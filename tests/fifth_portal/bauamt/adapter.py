@@ -8,7 +8,6 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from amtsbote.errors import Quarantine, Reject, Unavailable
-from amtsbote.portals.portal import Connection, Portal, Tools
 from amtsbote.portals.protocols import (
     Acknowledgement,
     AcknowledgeOutcome,
@@ -23,7 +22,6 @@ from amtsbote.portals.protocols import (
 )
 
 from .client import BauamtClient
-from .connection import BauamtSecret
 from .models import Application, Reply
 
 PDF = b"%PDF-"
@@ -101,19 +99,3 @@ def _delivery(reply: Reply) -> Delivery:
     if outcome is Outcome.FAILED:
         return Delivery(reply.id, outcome, error_code=reply.state, error_message="the office could not deliver it")
     return Delivery(reply.id, outcome)
-
-
-def _client(connection: Connection, tools: Tools) -> BauamtClient:
-    secret: BauamtSecret = connection.secret
-    return BauamtClient(secret.base_url, secret.api_key, transport=tools.transport)
-
-
-def _source(connection: Connection, tools: Tools) -> BauamtSource:
-    return BauamtSource(_client(connection, tools))
-
-
-def _destination(connection: Connection, tools: Tools) -> BauamtDestination:
-    return BauamtDestination(_client(connection, tools))
-
-
-PORTAL = Portal(name="bauamt", secret=BauamtSecret, source=_source, destination=_destination)

@@ -1,0 +1,1 @@
+"""What the pages for production say is true: deploying, threats, privacy."""

@@ -1,0 +1,1 @@
+"""Least privilege, proven: every call that a function makes to AWS, compared with what its role allows."""
