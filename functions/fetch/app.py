@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import amtsbote.initialisation  # noqa: F401 - first, as it says
 from amtsbote.deadline import Deadline, LambdaContext
 from amtsbote.lambda_services import services
 from amtsbote.messages import FetchRequest

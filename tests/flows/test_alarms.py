@@ -165,7 +165,7 @@ def test_crashes_are_told_when_they_are_many(
 ) -> None:
     duba.add_message()
     for _ in range(crashes):
-        duba_world.crash("dynamodb", "GetItem")
+        duba_world.crash("dynamodb", "BatchGetItem")
         duba_world.tick("poll")
     assert is_raised(alarm("DubaCrashesAlarm"), lines.period()) is told
 

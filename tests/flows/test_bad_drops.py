@@ -54,7 +54,7 @@ def failed_at_once(world: MortalWorld, receipt: dict[str, Any], code: str, *word
     ("target", "code", "word"),
     [
         (UNKNOWN_UUID, "TARGET_NOT_EXISTS", "check its UUID"),
-        ("NIRGENDWO", "TARGET_UNKNOWN", "'NIRGENDWO'"),
+        ("NIRGENDWO", "TARGET_UNKNOWN", "abbreviation"),
         ("ALT", "TARGET_INACTIVE", "activated"),
     ],
 )
@@ -65,6 +65,15 @@ def test_a_target_that_is_none_is_named(
     receipt = drop(docxworld_world, f"docxworld/klinikum/{target}/brief.pdf")
     assert failed_at_once(docxworld_world, receipt, code, word)
     assert docxworld.jobs() == []
+
+
+def test_a_person_in_the_place_of_a_target_is_named_in_no_log(
+    docxworld: ObservedDocxworld, docxworld_world: MortalWorld, log_lines: LogLines
+) -> None:
+    receipt = drop(docxworld_world, "docxworld/klinikum/Erika Muster/brief.pdf")
+    assert failed_at_once(docxworld_world, receipt, "TARGET_UNKNOWN", "abbreviation")
+    assert "Erika" in receipt["outboxKey"], "the receipt says it by its key"
+    assert "TARGET_UNKNOWN" in log_lines.text and "Erika" not in log_lines.text
 
 
 def test_an_inactive_target_is_named_by_its_uuid_too(

@@ -303,6 +303,53 @@ def test_ten_workers_that_are_refused_at_once_tell_it_once(duba: SimulatedDuba, 
     assert duba_world.services.ledger.status("duba", "klinikum").failures == 1
 
 
+# --- a portal that hangs ---
+
+
+def polled_in_vain(duba_world: World) -> None:
+    duba_world.clock.forward(minutes=5)
+    duba_world.tick("poll")
+    duba_world.run("poll")
+
+
+def test_a_portal_that_hangs_is_left_alone_after_the_second_time_and_nothing_is_lost(
+    duba: SimulatedDuba, duba_world: World
+) -> None:
+    """Given a message whose fetch waits in the queue."""
+    duba.add_message()
+    duba_world.tick("poll")
+    duba_world.run("poll")
+    duba.faults.add(Fault(Kind.LATENCY, "* /.*", delay_seconds=10))
+    duba_world.deadline_seconds = 0.5
+    polled_in_vain(duba_world)
+    assert unhealthy(duba_world) == [], "one slow answer is no outage"
+    polled_in_vain(duba_world)
+    assert unhealthy(duba_world) == [("klinikum", "PORTAL_TOO_SLOW")]
+    duba.forget_requests()
+    duba_world.deadline_seconds = 60
+    duba_world.tick("poll")
+    duba_world.drain()
+    assert duba.requests == [], "neither a poll nor a fetch keeps an invocation waiting now"
+    row = duba_world.services.ledger.item("duba", "klinikum", "1")
+    assert row is not None
+    assert row.attempts == 0, "being left alone is no try"
+    duba.faults.clear()
+    duba_world.later(hours=2, rounds=2)
+    assert duba.acknowledged_ids() == [1]
+    assert recovered(duba_world) == ["klinikum"]
+
+
+def test_a_portal_that_answers_in_between_is_slow_and_not_down(duba: SimulatedDuba, duba_world: World) -> None:
+    for _ in range(3):
+        duba.faults.add(Fault(Kind.LATENCY, "* /.*", delay_seconds=10))
+        duba_world.deadline_seconds = 0.5
+        polled_in_vain(duba_world)
+        duba.faults.clear()
+        duba_world.deadline_seconds = 60
+        duba_world.later("poll", minutes=5)
+    assert unhealthy(duba_world) == []
+
+
 # --- isolation ---
 
 

@@ -169,7 +169,7 @@ def test_neither_key_nor_hash_is_ever_in_clear_in_ledger_or_log(
     docxworld: ObservedDocxworld, world: SealingWorld, log_lines: LogLines
 ) -> None:
     seen: list[str] = []
-    world.before("s3", "GetObject", lambda: seen.append(drops_in_ledger(world)), key="brief.pdf?")
+    world.before("dynamodb", "PutItem", lambda: seen.append(drops_in_ledger(world)), key="touched")
     calls = world.calls("dynamodb", "PutItem")
     docxworld.faults.add(Fault(Kind.SERVER_ERROR, STORAGE, after=3, times=1, status=500))
     world.drop(key_of(docxworld), noise(LARGE))

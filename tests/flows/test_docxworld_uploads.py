@@ -466,7 +466,7 @@ def test_time_that_runs_out_in_the_middle_of_a_transfer_leaves_nothing_half(
     docxworld: ObservedDocxworld, docxworld_world: MortalWorld, size: int
 ) -> None:
     content = noise(size)
-    docxworld_world.before("s3", "GetObject", docxworld_world.use_up_time, key="brief.pdf?")
+    docxworld_world.before("dynamodb", "PutItem", docxworld_world.use_up_time, key="touched")
     docxworld_world.drop(key_of(docxworld), content)
     docxworld_world.run("own")
     assert docxworld.storage_puts(only_job(docxworld).id) == 0

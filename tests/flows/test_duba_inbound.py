@@ -262,7 +262,7 @@ def test_known_messages_cost_one_batched_read_per_hundred(duba: SimulatedDuba, d
     duba_world.settle("poll", rounds=1)
     batches, single = duba_world.calls("dynamodb", "BatchGetItem"), duba_world.calls("dynamodb", "GetItem")
     duba_world.settle("poll", rounds=1)
-    assert len(batches) == 3
+    assert len([each for each in batches if "ITEM#" in each]) == 3
     assert not [each for each in single if "ITEM#" in each]
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import requests
 
+from amtsbote.errors import Retry
+from amtsbote.storage import NOT_DELETED
 from sandbox.portals.duba import ALWAYS_USED_JOB, SimulatedDuba
 from sandbox.portals.faults import Fault, Kind
 from sandbox.portals.server import serve
@@ -331,6 +333,20 @@ def test_the_receipt_of_a_newer_version_survives(duba: SimulatedDuba, world: Mor
     assert spoken_of(world) == []
 
 
+def test_an_older_version_whose_event_comes_after_the_end_of_a_newer_link_shows_nothing(
+    duba: SimulatedDuba, world: MortalWorld
+) -> None:
+    """There is no receipt any more, and the older version is none of whose key nothing was known."""
+    stored = world.client("s3").put_object(Bucket=OUTBOX, Key=KEY, Body=json.dumps(FORM).encode())
+    late = world.drop_event(KEY, stored["VersionId"], 100)
+    drop(world)
+    expire(world)
+    world.arrive(late)
+    world.drain()
+    assert len(duba.mementos) == 2
+    assert world.inbox_keys() == []
+
+
 def test_what_lay_beneath_does_not_show_again(duba: SimulatedDuba, world: MortalWorld) -> None:
     assert drop(world, {"jobId": ""})["status"] == "FAILED"
     assert drop(world)["status"] == "DELIVERED"
@@ -382,6 +398,27 @@ def test_a_receipt_that_cannot_be_forgotten_now_keeps_nobody_waiting(
         patched.setattr("amtsbote.receipts.ROUNDS", 0)
         world.later("track", minutes=61)
         assert len(world.inbox_keys()) == len(keys)
+    world.settle("track")
+    assert (world.inbox_keys(), world.due()) == ([], [])
+
+
+def test_of_receipts_that_are_locked_the_oldest_alone_is_asked_for_until_the_lock_ends(
+    duba: SimulatedDuba, world: MortalWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [KEY.replace("fall", name) for name in ("a", "b", "c")]
+    for key in keys:
+        drop(world, key=key)
+    asked: list[str] = []
+
+    def refuse(client: object, bucket: str, key: str, version_id: str) -> None:
+        asked.append(key)
+        raise Retry(NOT_DELETED, "S3 keeps an object that is to be deleted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("amtsbote.receipts.delete_version", refuse)
+        world.later("track", minutes=61)
+        assert len(world.inbox_keys()) == len(keys)
+    assert set(asked) == {f"receipts/{keys[0]}.json"}, "the oldest; the others are locked for longer"
     world.settle("track")
     assert (world.inbox_keys(), world.due()) == ([], [])
 

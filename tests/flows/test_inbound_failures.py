@@ -10,6 +10,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
+from amtsbote.lifecycle import opened
+from amtsbote.portals.protocols import Finding
 from sandbox.portals.duba import SimulatedDuba, court_zip
 from sandbox.portals.faults import Fault, Kind
 from sandbox.portals.server import serve
@@ -213,7 +215,7 @@ def test_two_polls_at_once_open_each_message_once(duba: SimulatedDuba, duba_worl
     ids = [duba.add_message() for _ in range(3)]
     duba_world.tick("poll")
     duba_world.tick("poll")
-    duba_world.before("dynamodb", "PutItem", lambda: duba_world.run("poll"), key="ITEM#duba#klinikum#")
+    duba_world.before("dynamodb", "TransactWriteItems", lambda: duba_world.run("poll"))
     duba_world.run("poll")
     assert not duba_world.sqs.queue("poll")
     assert sorted(json.loads(each.body)["id"] for each in duba_world.sqs.queue("fetch")) == ["1", "2", "3"]
@@ -221,9 +223,16 @@ def test_two_polls_at_once_open_each_message_once(duba: SimulatedDuba, duba_worl
     assert [duba.downloads_of(id) for id in ids] == [1, 1, 1]
 
 
-def test_a_crash_while_opening_rows_loses_none(duba: SimulatedDuba, duba_world: World) -> None:
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_crash_while_opening_rows_loses_none(duba: SimulatedDuba, duba_world: World, known: int) -> None:
+    """Where another poll has opened one of them meanwhile, they are opened one by one."""
     ids = [duba.add_message() for _ in range(5)]
-    duba_world.crash("dynamodb", "PutItem", key="ITEM#duba#klinikum#3")
+    if known:
+        row = opened("duba", "klinikum", Finding("1", None, {}), "{}", duba_world.clock())
+        duba_world.before("dynamodb", "TransactWriteItems", lambda: duba_world.services.ledger.open(row))
+        duba_world.crash("dynamodb", "PutItem", key="ITEM#duba#klinikum#3")
+    else:
+        duba_world.crash("dynamodb", "TransactWriteItems")
     duba_world.settle("poll", rounds=1)
     assert duba_world.received("klinikum") < {str(id) for id in ids}
     duba_world.clock.forward(seconds=QUEUE_VISIBILITY.total_seconds())

@@ -320,8 +320,8 @@ def test_the_receipt_speaks_of_the_newest_version_whichever_event_was_lost(
 def test_a_drop_that_nobody_works_on_is_stuck(duba: SimulatedDuba, duba_world: World, office: Office) -> None:
     duba_world.drop(KEY, json.dumps(FORM).encode())
     duba_world.use_up_time()
-    duba_world.before("s3", "HeadObject", duba_world.use_up_time)
-    duba_world.crash("s3", "HeadObject")
+    duba_world.before("s3", "GetObject", duba_world.use_up_time)
+    duba_world.crash("s3", "GetObject")
     duba_world.run("own")
     duba_world.sqs.queue("own").clear()
     duba_world.clock.forward(minutes=100)

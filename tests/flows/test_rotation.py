@@ -70,7 +70,6 @@ class Office:
 
     def __post_init__(self) -> None:
         self.sleep = self.world.sleep
-        self.cached_since = self.world.clock()
 
     @property
     def secrets(self) -> Any:
@@ -633,11 +632,8 @@ def busy(office: Office) -> Office:
 
 
 def work(office: Office, number: int) -> None:
-    """Let one letter go out and one come in. The cache of secrets goes by the real time, so it is emptied by hand."""
+    """Let one letter go out and one come in."""
     target, world = office.portal.letters, office.world
-    if (world.clock() - office.cached_since).total_seconds() >= CACHE_SECONDS:
-        world.services.connections._provider.store.clear()
-        office.cached_since = world.clock()
     office.portal.add_download(target, f"Ergebnis {number}".encode(), file_name=f"{number}.pdf")
     world.drop(f"docxworld/klinikum/{target.id}/{number}.pdf", f"Brief {number}".encode())
     world.settle("poll", "acknowledge", "track", rounds=1)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar, cast
 
@@ -128,7 +128,7 @@ def aimed(event: Event, row: ItemRow | DropRow, now: datetime, lag: int = 0) -> 
     if (until := getattr(event, "until", None)) is not None:
         changes["until"] = now + (until - START)
     changeable: Any = event
-    return cast(Event, replace(changeable, **changes))
+    return cast(Event, changeable._replace(**changes))
 
 
 # --- erasures ---

@@ -18,7 +18,7 @@ from amtsbote.audit import verify
 from amtsbote.ledger import Ledger
 from tests.simulation.account import INBOX, LEDGER, OUTBOX
 from tests.simulation.cloud.s3 import Version
-from tests.simulation.machine import AUDIT_DAYS, FUNCTIONS, Machine
+from tests.simulation.machine import AUDIT_DAYS, FUNCTIONS, START, Machine
 from tests.simulation.mishaps import Mishaps
 from tests.simulation.offices.office import ExpectedDrop, ExpectedItem, Office
 
@@ -56,6 +56,8 @@ NEXT_STATES: Mapping[str, frozenset[str]] = {
     "ERASING": frozenset({"ERASING", "ERASED"}),
     "ERASED": frozenset({"ERASED", "DISCOVERED"}),
 }
+OPENED = (["DISCOVERED"], ["RECEIVED"], ["RECEIVED", "SENDING"])
+"""What the first write of a row may tell of."""
 GONE = frozenset({"ERASING", "ERASED"})
 OF_THE_CONTENT = ("record", "failure", "lease_until", "dueQueue")
 """What no row holds any more once it is erased."""
@@ -151,6 +153,9 @@ class Judge:
         if before and before[-1] in ENDED and receipt["status"] != before[-1]:
             self._complain(f"{name}: the receipt said {before[-1]} and now {receipt['status']}")
         before.append(receipt["status"])
+        beneath = self._account.s3.versions(INBOX, f"receipts/{drop.key}.json")[1:2]
+        if any(each.body and _place_of(json.loads(each.body)) > _place_of(receipt) for each in beneath):
+            self._complain(f"{name}: the receipt was written over a newer one")
         return None
 
     def _recorded(self, old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> None:
@@ -159,11 +164,11 @@ class Judge:
             return
         name, state = f"{name} {new['sk']['S']}", new["state"]["S"]
         before = None if old is None else old["state"]["S"]
-        if before is not None and state not in NEXT_STATES[before]:
-            self._complain(f"{name} went from {before} to {state}")
-        if old is not None and int(new["version"]["N"]) != int(old["version"]["N"]) + 1:
-            self._complain(f"{name} lost a write")
-        if state != before:
+        if old is not None:
+            self._moved(name, old, new)
+        if old is None:
+            self._seen[name] += _states_of(new)
+        elif state != before:
             self._seen[name].append(state)
         self._trailed(name, old, new)
         if state == "ERASING" and before != "ERASING":
@@ -175,11 +180,23 @@ class Judge:
             if self._document(prefix) is None:
                 self._complain(f"{name} says STORED without a document.json")
 
+    def _moved(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """A row moves by the rules, one write after the other, and what was deferred not before its time."""
+        before, state = old["state"]["S"], new["state"]["S"]
+        if state not in NEXT_STATES[before]:
+            self._complain(f"{name} went from {before} to {state}")
+        if int(new["version"]["N"]) != int(old["version"]["N"]) + 1:
+            self._complain(f"{name} lost a write")
+        until = old.get("not_before", {"S": START.isoformat()})
+        if state == "FETCHING" and datetime.fromisoformat(until["S"]) > self._machine.clock():
+            self._complain(f"{name} was deferred, and is fetched before its time")
+
     def _trailed(self, name: str, old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> None:
-        """A trail is only added to, by one step at a time."""
+        """A trail is only added to, by one step at a time; a drop may be opened by the worker that sends it."""
         before, after = (_digests_of(row) for row in (old or {}, new))
         self._sealed[name].update(after)
-        if not set(after[:-1]) <= set(before):
+        opened = old is None and _states_of(new) in OPENED
+        if not opened and not set(after[:-1]) <= set(before):
             self._complain(f"{name}: the trail was written anew")
 
     # --- what is erased ----------------------------------------------------------------------------------------------
@@ -357,7 +374,7 @@ class Judge:
             seen = self._seen.get(f"{pk} {sk}")
             if seen is None or "history" not in row:
                 continue
-            told = [each["M"]["state"]["S"] for each in row["history"]["L"]]
+            told = _states_of(row)
             if not _tells(_without_repeats(told), seen):
                 self._complain(f"{pk} {sk}: history says {told}, and it was {seen}")
 
@@ -421,8 +438,17 @@ class Judge:
         return {"Key": "processed", "Value": "true"} in tags
 
 
+def _place_of(receipt: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what orders the receipts of a key: the version it speaks of, and when its last step was made."""
+    return str(receipt["versionId"]), str(receipt["updatedAt"])
+
+
 def _speaks_of(receipt: Version, version_id: str) -> bool:
     return bool(receipt.body) and json.loads(receipt.body)["versionId"] == version_id
+
+
+def _states_of(row: Mapping[str, Any]) -> list[str]:
+    return [each["M"]["state"]["S"] for each in row["history"]["L"]]
 
 
 def _digests_of(row: Mapping[str, Any]) -> list[str]:

@@ -71,7 +71,7 @@ class Function:
 
 
 FUNCTIONS = {
-    "dispatch": Function("dispatch", Tick, 30, 180, 3),
+    "dispatch": Function("dispatch", Tick, 120, 720, 3),
     "poll": Function("poll", ConnectionTask, 120, 720, 5),
     "fetch": Function("fetch", FetchRequest, 120, 720, 12, batch=10, tries=10, lease=130, workers=10),
     "acknowledge": Function("acknowledge", ConnectionTask, 120, 720, 5),

@@ -86,6 +86,12 @@ COMMON = (
     ),
     Mutant("no lease for a fetch", "lifecycle.py", "    if not lease_is_free(row, now):\n", "    if False:\n"),
     Mutant(
+        "a request that comes before its time is worked all the same",
+        "lifecycle.py",
+        "row.waiting_for is None and (row.not_before is None or row.not_before <= now)",
+        "row.waiting_for is None",
+    ),
+    Mutant(
         "no lease for a delivery",
         "deliveries.py",
         "        case SendLease(until) if may_send(row, now):\n",
@@ -113,6 +119,12 @@ COMMON = (
         '        names = {"#version": "version"} if version else {}\n',
         '        condition, values, names = "attribute_not_exists(pk) OR #version < :version", {":version": 10**9}, '
         '{"#version": "version"}\n',
+    ),
+    Mutant(
+        "an item that another poll has opened is opened anew",
+        "ledger.py",
+        '"Item": first, "ConditionExpression": "attribute_not_exists(pk)"}',
+        '"Item": first}',
     ),
     Mutant(
         "erases what is not acknowledged",
@@ -212,15 +224,43 @@ COMMON = (
         "verbs/deliver.py",
         "        delivery = destination.deliver(drop, journal)\n",
         "        early = services.ledger.advance_drop(row, Failed(Failure('X', 'x'), row.fence))\n"
-        "        publish_update(early, services)\n"
+        "        update_of(early, services)\n"
         "        delivery = destination.deliver(drop, journal)\n",
         "digitale-gemeinde",
     ),
     Mutant(
         "an older version's receipt overwrites a newer one's",
         "receipts.py",
-        " or not self._ledger.is_newest(row)",
-        "",
+        "        return current if self._ledger.is_newest(row) else None\n",
+        "        return current\n",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "a first receipt is written over whatever lies there",
+        "receipts.py",
+        '{"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}',
+        '{} if etag is None else {"IfMatch": etag}',
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "a receipt is written over another than the one that was known",
+        "receipts.py",
+        '{"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}',
+        '{"IfNoneMatch": "*"} if etag is None else {}',
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "what lies there is not compared with the step before",
+        "receipts.py",
+        "            current = row if seen is not None and seen[0] == before else self._current(row)\n",
+        "            current = row if over is not None else self._current(row)\n",
+        "digitale-gemeinde",
+    ),
+    Mutant(
+        "a drop that another worker has opened is sent",
+        "verbs/deliver.py",
+        "    if not opened.is_new:\n",
+        "    if False:\n",
         "digitale-gemeinde",
     ),
     Mutant(

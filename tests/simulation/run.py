@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,10 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from aws_lambda_powertools.utilities.parameters import base as parameters
-
 import amtsbote.verbs.acknowledge
-import amtsbote.verbs.poll
+import amtsbote.verbs.dispatch
 import amtsbote.verbs.reconcile
 import amtsbote.verbs.retain
 import amtsbote.verbs.track
@@ -56,8 +54,8 @@ KEPT_UNACKNOWLEDGED_HOURS = (0.2, 1.0)  # so short that documents which wait for
 RATES = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08)
 SIDE_BY_SIDE = (
     queues,
+    amtsbote.verbs.dispatch,
     amtsbote.verbs.acknowledge,
-    amtsbote.verbs.poll,
     amtsbote.verbs.track,
     amtsbote.verbs.retain,
     amtsbote.verbs.reconcile,
@@ -151,7 +149,6 @@ def _in_turns(machine: Machine) -> Iterator[None]:
     with (
         patch.object(tokens, "Lock", TurnLock),
         patch.object(services, "Lock", TurnLock),
-        patch.object(parameters, "datetime", _MachineTime(machine.clock)),
         _everywhere("side_by_side", machine.turns.side_by_side),
         _parts_in_turns(machine),
     ):
@@ -192,17 +189,6 @@ def _everywhere(name: str, thing: Any) -> Iterator[None]:
     finally:
         for module, original in before:
             setattr(module, name, original)
-
-
-class _MachineTime:
-    """What Powertools asks for the time when it looks whether a secret in its cache is too old."""
-
-    def __init__(self, clock: Callable[[], datetime]) -> None:
-        self._clock = clock
-
-    def now(self) -> datetime:
-        """Return the machine's time."""
-        return self._clock()
 
 
 @contextmanager

@@ -747,6 +747,34 @@ def test_a_row_has_at_most_400_kilobytes(cloud: Cloud, key: str) -> None:
     assert code(cloud.dynamodb.put_item, TableName=TABLE, Item=item) == "ValidationException"
 
 
+def test_a_key_has_2048_and_1024_bytes_at_most(cloud: Cloud, key: str) -> None:
+    write(cloud, row(key.ljust(2048, "x"), "y" * 1024))
+    for item in (row(key.ljust(2049, "x")), row(key, "y" * 1025)):
+        assert code(cloud.dynamodb.put_item, TableName=TABLE, Item=item) == "ValidationException"
+
+
+def at_once(cloud: Cloud, rows: list[dict[str, Any]]) -> Any:
+    """Write rows in one transaction, each on the condition that there is none."""
+    condition = {"ConditionExpression": "attribute_not_exists(pk)"}
+    puts: Any = [{"Put": {"TableName": TABLE, "Item": item, **condition}} for item in rows]
+    return cloud.dynamodb.transact_write_items(TransactItems=puts)
+
+
+def test_rows_are_written_all_or_none(cloud: Cloud, key: str) -> None:
+    at_once(cloud, [row(key, "a"), row(key, "b")])
+    assert stored(cloud, key, "a") and stored(cloud, key, "b")
+    late = [row(key, "c"), row(key, "a", late={"S": "x"})]
+    assert code(at_once, cloud=cloud, rows=late) == "TransactionCanceledException"
+    assert stored(cloud, key, "c") is None and stored(cloud, key, "a") == row(key, "a")
+
+
+def test_a_transaction_has_1_to_100_different_rows(cloud: Cloud, key: str) -> None:
+    at_once(cloud, [row(key, str(number)) for number in range(100)])
+    same = [row(f"{key}-same"), row(f"{key}-same")]
+    for rows in ([row(f"{key}-{number}") for number in range(101)], same):
+        assert code(at_once, cloud=cloud, rows=rows) == "ValidationException"
+
+
 def test_an_unknown_table_is_named(cloud: Cloud, key: str) -> None:
     given = {"TableName": "other", "Key": row(key), "ConsistentRead": True}
     assert code(cloud.dynamodb.get_item, **given) == "ResourceNotFoundException"
@@ -1252,6 +1280,27 @@ def test_a_secret_deleted_without_recovery_can_be_created_again(cloud: Cloud, ke
     assert code(secrets.get_secret_value, SecretId=key) == "ResourceNotFoundException"
     secrets.create_secret(Name=key, SecretString="y")
     assert value(cloud, key) == "y"
+
+
+def test_several_secrets_are_read_at_once_and_what_has_no_value_is_named(cloud: Cloud, key: str) -> None:
+    secrets = cloud.secretsmanager
+    names = [f"{key}/{number}" for number in range(3)]
+    for name in names:
+        secrets.create_secret(Name=name, SecretString=f"value of {name}")
+    secrets.delete_secret(SecretId=names[2])
+    answer = secrets.batch_get_secret_value(SecretIdList=[*names, f"{key}/none"])
+    assert {each["Name"]: each["SecretString"] for each in answer["SecretValues"]} == {
+        name: f"value of {name}" for name in names[:2]
+    }
+    codes = {each["SecretId"]: each["ErrorCode"] for each in answer["Errors"]}
+    assert codes == {names[2]: "InvalidRequestException", f"{key}/none": "ResourceNotFoundException"}
+    assert not answer.get("NextToken")
+
+
+@besides(MOTO, EMBEDDED)  # they do not count
+def test_no_more_than_twenty_secrets_are_read_at_once(cloud: Cloud, key: str) -> None:
+    names = [f"{key}/{number}" for number in range(21)]
+    assert code(cloud.secretsmanager.batch_get_secret_value, SecretIdList=names) == "InvalidParameterException"
 
 
 # --- EventBridge ---

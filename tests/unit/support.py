@@ -8,6 +8,8 @@ from uuid import uuid4
 import boto3
 from botocore.exceptions import ClientError
 
+from amtsbote.portals.protocols import Finding, Source
+
 Logged = Callable[[], str]
 
 REGION = "eu-central-1"
@@ -71,6 +73,14 @@ def new_table(dynamodb: Any) -> str:
     name = f"ledger-{uuid4().hex}"
     dynamodb.create_table(TableName=name, **LEDGER_SCHEMA)
     return name
+
+
+def findings(source: Source, since: datetime | None) -> list[Finding]:
+    """Return what a source lists, of which nothing is left out."""
+    listed = list(source.discover(since))
+    found = [each for each in listed if isinstance(each, Finding)]
+    assert found == listed
+    return found
 
 
 def refusal(code: str, operation: str = "Operation") -> ClientError:

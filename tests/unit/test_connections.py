@@ -1,18 +1,27 @@
 """Connections from real secrets (moto's): listed by name, cached, validated, and never a value in an error or a log."""
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from amtsbote.connections import Connections, UnknownConnection
+from amtsbote.connections import (
+    CACHE_SECONDS,
+    SECRETS_PER_CALL,
+    SETTLED_AFTER,
+    Connections,
+    Listed,
+    Switch,
+    UnknownConnection,
+)
 from amtsbote.errors import AmtsboteError, Misconfigured, Retry
 from amtsbote.portals import portal_named
 from amtsbote.portals.portal import AcknowledgePolicy, Portal
 from amtsbote.portals.protocols import Source
-from tests.unit.support import Logged, Recorder, later, refusal
+from tests.unit.support import NOW, Clock, Logged, Recorder, later, refusal
 
 CANARY = "canary-4711-geheim"
 DUBA = {"baseUrl": "https://elim.example.com", "username": "amtsbote", "password": CANARY}
@@ -24,8 +33,13 @@ def client(secrets: Any) -> Recorder:
 
 
 @pytest.fixture
-def connections(client: Any) -> Connections:
-    return Connections(client, portal_named("duba"))
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def connections(client: Any, clock: Clock) -> Connections:
+    return Connections(client, portal_named("duba"), clock)
 
 
 @pytest.fixture
@@ -113,6 +127,18 @@ def test_a_secret_known_to_have_changed_is_read_afresh(connections: Connections,
     assert connections.get(name, changed_at=later(seconds=1)).secret.username == "new"
 
 
+def test_what_a_secret_said_is_believed_for_a_minute(
+    connections: Connections, secrets: Any, clock: Clock, name: str
+) -> None:
+    connect(secrets, name)
+    connections.get(name)
+    change(secrets, name, username="new")
+    clock.forward(seconds=CACHE_SECONDS - 1)
+    assert connections.get(name).secret.username == "amtsbote"
+    clock.forward(seconds=1)
+    assert connections.get(name).secret.username == "new"
+
+
 def test_a_secret_asked_for_afresh_is_read_afresh(connections: Connections, secrets: Any, name: str) -> None:
     connect(secrets, name)
     connections.get(name)
@@ -129,6 +155,126 @@ def test_a_mended_secret_is_believed_as_soon_as_its_change_is_known(
         connections.get(name, changed_at=later())
     change(secrets, name)
     assert connections.get(name, changed_at=datetime.now(UTC)).secret.username == "amtsbote"
+
+
+# --- switched on or off ---
+
+LONG_AGO = NOW - timedelta(days=30)
+
+
+def switches(connections: Connections, *listed: Listed) -> list[Switch]:
+    return list(connections.switches(listed).values())
+
+
+def test_twenty_secrets_are_asked_for_in_one_call(connections: Connections, secrets: Any, client: Recorder) -> None:
+    listed = [Listed(f"k{uuid4().hex}", LONG_AGO) for _ in range(2 * SECRETS_PER_CALL + 1)]
+    for number, each in enumerate(listed):
+        connect(secrets, each.name, DUBA | {"enabled": number % 2 == 0})
+    found = connections.switches(listed)
+    assert [found[each] for each in listed] == [number % 2 == 0 for number in range(len(listed))]
+    asked = [len(call["SecretIdList"]) for call in client.named("batch_get_secret_value")]
+    assert asked == [SECRETS_PER_CALL, SECRETS_PER_CALL, 1]
+    assert client.named("get_secret_value") == []
+
+
+def test_what_a_secret_said_is_known_until_the_list_shows_a_change(
+    connections: Connections, secrets: Any, client: Recorder, clock: Clock, name: str
+) -> None:
+    connect(secrets, name)
+    for _ in range(3):
+        assert switches(connections, Listed(name, LONG_AGO)) == [True]
+        clock.forward(days=1)
+    assert len(client.named("batch_get_secret_value")) == 1
+    change(secrets, name, enabled=False)
+    assert switches(connections, Listed(name, LONG_AGO)) == [True], "the list is behind"
+    assert switches(connections, Listed(name, clock())) == [False]
+
+
+def test_a_secret_that_has_just_changed_is_read_each_time_as_its_list_may_be_behind(
+    connections: Connections, secrets: Any, client: Recorder, clock: Clock, name: str
+) -> None:
+    """Given two changes within one second, and a list that tells seconds."""
+    connect(secrets, name)
+    just = Listed(name, NOW)
+    clock.now = NOW + SETTLED_AFTER - timedelta(seconds=1)
+    assert switches(connections, just) == [True]
+    change(secrets, name, enabled=False)
+    clock.forward(seconds=1)
+    assert switches(connections, just) == [False]
+    switches(connections, just)
+    assert len(client.named("batch_get_secret_value")) == 2, "now it has settled"
+
+
+def test_a_secret_of_which_nobody_knows_when_it_changed_is_read_each_time(
+    connections: Connections, secrets: Any, name: str
+) -> None:
+    connect(secrets, name)
+    assert switches(connections, Listed(name, None)) == [True]
+    change(secrets, name, enabled=False)
+    assert switches(connections, Listed(name, None)) == [False]
+
+
+def test_an_invalid_secret_is_told_by_its_field_each_time_and_read_once(
+    connections: Connections, secrets: Any, client: Recorder, name: str, logged: Logged
+) -> None:
+    connect(secrets, name, DUBA | {"acknowledge": CANARY})
+    for _ in range(3):
+        (said,) = switches(connections, Listed(name, LONG_AGO))
+        assert isinstance(said, Misconfigured)
+        assert "acknowledge: " in said.message
+        assert CANARY not in f"{said!r} {logged()}"
+    assert len(client.named("batch_get_secret_value")) == 1
+
+
+def test_a_secret_that_is_gone_does_not_hide_the_others_and_is_not_remembered(
+    connections: Connections, secrets: Any, name: str
+) -> None:
+    other = f"{name[:20]}-2"
+    connect(secrets, other)
+    both = (Listed(name, LONG_AGO), Listed(other, LONG_AGO))
+    gone, found = switches(connections, *both)
+    assert isinstance(gone, UnknownConnection)
+    assert found is True
+    connect(secrets, name)
+    assert switches(connections, *both) == [True, True]
+
+
+def test_what_is_listed_no_longer_is_forgotten(
+    connections: Connections, secrets: Any, client: Recorder, name: str
+) -> None:
+    connect(secrets, name)
+    for listed in ([Listed(name, LONG_AGO)], [], [Listed(name, LONG_AGO)]):
+        connections.switches(listed)
+    assert len(client.named("batch_get_secret_value")) == 2
+
+
+def test_no_secret_is_kept(connections: Connections, secrets: Any, name: str) -> None:
+    connect(secrets, name)
+    switches(connections, Listed(name, LONG_AGO))
+    assert CANARY not in str(connections.__dict__)
+
+
+class InPages:
+    """A Secrets Manager that answers one secret a page, and one of them not at all."""
+
+    def __init__(self, bodies: dict[str, str]) -> None:
+        self._pages: Iterator[tuple[str, str]] = iter(bodies.items())
+        self._left = len(bodies)
+
+    def batch_get_secret_value(self, *, SecretIdList: list[str], NextToken: str = "") -> Any:
+        name, body = next(self._pages)
+        self._left -= 1
+        return {"SecretValues": [{"Name": name, "SecretString": body}], "NextToken": "more" if self._left else ""}
+
+
+def test_an_answer_in_pages_is_read_to_its_end_and_what_is_missing_comes_later() -> None:
+    names = [f"k{number}" for number in range(4)]
+    client: Any = InPages({f"amtsbote/duba/{each}": text_of(DUBA) for each in names[:3]})
+    connections = Connections(client, portal_named("duba"))
+    *found, missing = switches(connections, *(Listed(each, LONG_AGO) for each in names))
+    assert found == [True, True, True]
+    assert isinstance(missing, Retry)
+    assert missing.message == "the secret amtsbote/duba/k3 could not be read: NotAnswered"
 
 
 # --- what is wrong ---
@@ -235,6 +381,9 @@ class Refusing:
     def get_secret_value(self, **_: Any) -> None:
         raise self._error
 
+    def batch_get_secret_value(self, **_: Any) -> None:
+        raise self._error
+
 
 @pytest.mark.parametrize(
     ("error", "code"),
@@ -251,3 +400,12 @@ def test_a_secrets_manager_that_does_not_answer_is_a_retry(error: Exception, cod
     said: AmtsboteError = raised.value
     assert CANARY not in str(said)
     assert "geheim" not in str(said)
+
+
+def test_a_secrets_manager_that_refuses_a_whole_call_is_a_retry_for_each_of_its_connections() -> None:
+    client: Any = Refusing(refusal("ThrottlingException"))
+    connections = Connections(client, portal_named("duba"))
+    for said in switches(connections, Listed("klinikum", LONG_AGO), Listed("gericht", LONG_AGO)):
+        assert isinstance(said, Retry)
+        assert said.code == "SECRETS_UNREACHABLE"
+        assert said.message.endswith("ThrottlingException")

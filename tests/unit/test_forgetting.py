@@ -209,6 +209,29 @@ def test_a_receipt_is_not_written_once_its_secret_has_ended(
     assert spoken_of(s3, bucket) == []
 
 
+@pytest.fixture
+def locked(s3: Any, bucket: str) -> str:
+    """Provide the bucket with S3 Object Lock, as ObjectLockDays makes the inbox."""
+    rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 365}}
+    s3.create_bucket(
+        Bucket=f"{bucket}-locked",
+        ObjectLockEnabledForBucket=True,
+        CreateBucketConfiguration={"LocationConstraint": s3.meta.region_name},
+    )
+    s3.put_object_lock_configuration(
+        Bucket=f"{bucket}-locked", ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
+    return f"{bucket}-locked"
+
+
+def test_a_receipt_that_is_locked_waits_until_it_is_not(ledger: Ledger, client: Any, s3: Any, locked: str) -> None:
+    row = told(ledger, Receipts(client, locked, ledger))
+    with pytest.raises(Retry, match="NOT_DELETED"):
+        Receipts(client, locked, ledger).forget(row)
+    assert spoken_of(s3, locked) == ["v1", "v1"]
+    assert len(client.named("delete_object")) == 1
+
+
 class Interrupted:
     """A bucket in which another worker does something just before each of the first `times` calls of a method."""
 

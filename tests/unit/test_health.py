@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from amtsbote.errors import Misconfigured, Retry
-from amtsbote.health import report_failure, report_recovery, report_throttle
+from amtsbote.health import report_failure, report_recovery, report_throttle, report_timeout
 from amtsbote.services import Services
 from amtsbote.settings import Settings
 from amtsbote.status import ConnectionStatus, paused
 from tests.unit.support import Clock, Logged, later
 
+HUNG = Retry("PORTAL_UNREACHABLE", "GET /messages: ReadTimeout")
 REFUSED = Misconfigured("LOGIN_REFUSED", "check the credentials", portal_words="Frau Müller, Zimmer 7")
 
 
@@ -111,3 +112,26 @@ def test_a_retry_that_asks_for_no_wait_changes_nothing(services: Services) -> No
 def test_one_connections_failure_is_not_anothers(services: Services) -> None:
     report_failure(services, "klinikum", REFUSED)
     assert services.ledger.status("duba", "stadt").healthy
+
+
+def test_a_portal_that_hangs_once_is_told_to_nobody(services: Services, bus: Bus, logged: Logged) -> None:
+    status = report_timeout(services, "klinikum", HUNG)
+    assert (status.healthy, status.timeouts, bus.told) == (True, 1, [])
+    assert "unhealthy" not in logged()
+    assert report_recovery(services, status).timeouts == 0
+    assert status_of(services).timeouts == 0
+    assert bus.told == []
+
+
+def test_a_portal_that_hangs_twice_in_a_row_is_left_alone_and_told_of_once(
+    services: Services, bus: Bus, clock: Clock, logged: Logged
+) -> None:
+    for _ in range(4):
+        status = report_timeout(services, "klinikum", HUNG)
+        clock.forward(minutes=5)
+    assert [(kind, detail["code"]) for kind, detail in bus.told] == [("Connection Unhealthy", "PORTAL_TOO_SLOW")]
+    assert (status.reason, status.failures) == ("PORTAL_TOO_SLOW", 3)
+    assert "PORTAL_TOO_SLOW" in logged()
+    report_recovery(services, status)
+    assert [kind for kind, _ in bus.told] == ["Connection Unhealthy", "Connection Recovered"]
+    assert status_of(services).healthy

@@ -1,9 +1,12 @@
 """The ledger on a real table (moto's): conditional writes, the sparse index, batched reads, what survives in a row."""
 
 import json
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,8 +16,19 @@ from amtsbote.audit import sealed, verify
 from amtsbote.deliveries import DropRow, DropState, Failed, Failure, Reported, SendLease, Told, TrackLater, received
 from amtsbote.dropbook import LedgerDropBook
 from amtsbote.errors import Retry
-from amtsbote.ledger import BATCH_GET_ROUNDS, CONFLICT_ROUNDS, Ledger
+from amtsbote.ledger import (
+    BATCH_GET_ROUNDS,
+    CONFLICT_ROUNDS,
+    PARTITION_BYTES,
+    RECORD_BYTES,
+    Ledger,
+    Opened,
+    item_key,
+    record_fits,
+)
 from amtsbote.lifecycle import (
+    HISTORY_AT_MOST,
+    WORDS_KEPT_AT_MOST,
     Acknowledged,
     Committed,
     Deferred,
@@ -22,7 +36,10 @@ from amtsbote.lifecycle import (
     ImpossibleTransition,
     ItemRow,
     LeaseTaken,
+    Past,
     Requeued,
+    Subject,
+    Word,
     Work,
     opened,
 )
@@ -90,6 +107,134 @@ def test_an_item_is_opened_once(ledger: Ledger) -> None:
     assert ledger.item("duba", "klinikum", "214") == sealed(item(), "unknown")
 
 
+def case(number: int) -> ItemRow:
+    """Return the first row of an item that is found by two words."""
+    record = {"aktenzeichen": f"12 XVII {number}/26", "jobId": f"job-{number}"}
+    return opened("duba", "klinikum", Finding(str(number), NOW, record), json.dumps(record), NOW)
+
+
+def test_rows_are_opened_with_their_words_as_many_at_once_as_a_transaction_takes(
+    ledger: Ledger, client: Recorder
+) -> None:
+    rows = [case(number) for number in range(34)]
+    assert [row.id for row in ledger.open_all(rows)] == [row.id for row in rows]
+    written = [len(call["TransactItems"]) for call in client.named("transact_write_items")]
+    assert written == [99], "33 rows and their words; the last goes by itself"
+    assert len(ledger.items("duba", "klinikum", [row.id for row in rows])) == 34
+    assert [each.key for each in ledger.found_by("duba", "klinikum", Word(Subject.JOB, "job-7"), limit=9)] == [
+        item_key("duba", "klinikum", "7")
+    ]
+
+
+def test_of_rows_opened_at_once_those_that_are_there_are_left_as_they_are(
+    ledger: Ledger, client: Recorder, logged: Logged
+) -> None:
+    ledger.open(case(2))
+    leased = ledger.advance(case(2), LeaseTaken(later(minutes=4)))
+    assert [row.id for row in ledger.open_all([case(1), case(2), case(3)])] == ["1", "3"]
+    rows = ledger.items("duba", "klinikum", ["1", "2", "3"])
+    assert (rows["1"].seal, rows["2"]) == (sealed(case(1), "unknown").seal, leased)
+    assert len(ledger.found_by("duba", "klinikum", Word(Subject.CASE, "12 xvii"), only_begins=True, limit=9)) == 3
+    opened_ids = [line["id"] for line in map(json.loads, logged().splitlines()) if line["state"] == "DISCOVERED"]
+    assert sorted(opened_ids) == ["1", "2", "3"], "each once"
+
+
+def test_a_transaction_that_fails_otherwise_opens_nothing(table: str, clock: Clock) -> None:
+    class Refusing:
+        def put_item(self, **_: Any) -> None:
+            """Take the connection's name."""
+
+        def transact_write_items(self, **_: Any) -> None:
+            raise refusal("AccessDeniedException")
+
+    client: Any = Refusing()
+    with pytest.raises(ClientError):
+        Ledger(client, table, clock).open_all([case(1), case(2)])
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "🙂"])
+def test_a_long_record_is_kept_packed_and_comes_back_as_it_was(ledger: Ledger, client: Recorder, letter: str) -> None:
+    rows = [replace(item(str(number)), record=json.dumps({"text": letter * 400_000})) for number in range(3)]
+    assert len(ledger.open_all(rows)) == 3
+    assert ledger.items("duba", "klinikum", ["0", "1", "2"])["1"].record == rows[1].record
+    assert client.named("transact_write_items") == [], "each by itself: a transaction takes four megabytes"
+    row = ledger.advance(rows[1], LeaseTaken(later(minutes=4)))
+    assert row.record == rows[1].record == replace(ledger.item("duba", "klinikum", "1") or row).record
+
+
+def test_a_row_that_is_as_full_as_it_gets_has_room(ledger: Ledger) -> None:
+    """The largest packed record, with the longest id, all words and the longest history."""
+    noise = Random(7).randbytes(RECORD_BYTES - 8_000)
+    record = json.dumps({"text": b64encode(noise).decode()})
+    assert record_fits(record) and not record_fits(record + b64encode(Random(8).randbytes(20_000)).decode())
+    step = Past(NOW, "DISCOVERED", "R" * 40, by="acknowledge", number=1_000_000, digest="d" * 32, after="a" * 32)
+    words = tuple(Word(Subject.CASE, f"{number:0200d}") for number in range(WORDS_KEPT_AT_MOST))
+    row = replace(
+        item("x" * 4096), record=record, hints={"formId": "f" * 4_000}, words=words, history=(step,) * HISTORY_AT_MOST
+    )
+    assert ledger.open(replace(row, words=()))
+    ledger.advance(replace(row, history=row.history[:-1], seal="s" * 32), Requeued())
+    found = ledger.item("duba", "klinikum", "x" * 4096)
+    assert found is not None and found.record == record
+
+
+def test_a_name_that_looks_like_a_digest_does_not_take_the_place_of_a_long_one(ledger: Ledger) -> None:
+    long = "x" * 3_000
+    (pk, _), digest = item_key("duba", "klinikum", long), sha256(long.encode()).hexdigest()
+    assert pk == f"ITEM#duba#klinikum#sha256:{digest}"
+    assert item_key("duba", "klinikum", f"sha256:{digest}")[0] != pk
+    assert ledger.open(item(long)) and ledger.open(item(f"sha256:{digest}"))
+    assert ledger.items("duba", "klinikum", [long, f"sha256:{digest}"]).keys() == {long, f"sha256:{digest}"}
+
+
+def test_a_key_is_the_name_itself_as_long_as_there_is_room(ledger: Ledger) -> None:
+    longest = "x" * (PARTITION_BYTES - len("ITEM#duba#klinikum#"))
+    assert item_key("duba", "klinikum", longest)[0].endswith("#" + longest)
+    assert len(item_key("duba", "klinikum", longest + "x")[0]) < 100
+    assert ledger.awaited("duba", "klinikum", ["job-" + longest]) == {}, "what proves may be called anything"
+
+
+# --- rows that cannot be read ---
+
+
+def spoilt(ledger: Ledger, dynamodb: Any, table: str, id_: str, **more: dict[str, str]) -> None:
+    """Open an item and let its row be none any more."""
+    ledger.open(item(id_))
+    pk, sk = item_key("duba", "klinikum", id_)
+    row = dynamodb.get_item(TableName=table, Key={"pk": {"S": pk}, "sk": {"S": sk}})["Item"]
+    dynamodb.put_item(TableName=table, Item={**row, **(more or {"state": {"S": "Müller"}})})
+
+
+def test_a_row_that_cannot_be_read_is_said_without_its_values_and_left_out(
+    ledger: Ledger, dynamodb: Any, table: str, clock: Clock, logged: Logged
+) -> None:
+    spoilt(ledger, dynamodb, table, "bad")
+    ledger.open(item("good"))
+    clock.forward(hours=1)
+    keys = [item_key("duba", "klinikum", id_) for id_ in ("bad", "good")]
+    assert list(ledger.items("duba", "klinikum", ["bad", "good"])) == ["good"]
+    assert [row.id for row in ledger.due_items(Work.FETCH, "duba", "klinikum")] == ["good"]
+    assert list(ledger.rows(keys)) == keys[1:]
+    assert ledger.item("duba", "klinikum", "bad") is None
+    said = [line for line in map(json.loads, logged().splitlines()) if line["level"] == "ERROR"]
+    assert [(line["id"], line["fields"]) for line in said] == [("bad", ["state"])] * 4
+    assert "Müller" not in logged()
+
+
+def test_a_row_that_becomes_unreadable_while_it_is_worked_on_is_a_retry(
+    ledger: Ledger, dynamodb: Any, table: str
+) -> None:
+    spoilt(ledger, dynamodb, table, "bad", state={"S": "Müller"}, version={"N": "7"})
+    with pytest.raises(Retry, match="LEDGER_ROW_UNREADABLE"):
+        ledger.advance(item("bad"), LeaseTaken(later(minutes=4)))
+
+
+def test_an_unreadable_row_is_not_written_over(ledger: Ledger, dynamodb: Any, table: str) -> None:
+    spoilt(ledger, dynamodb, table, "bad")
+    assert not ledger.open(item("bad"))
+    assert ledger.open_all([item("bad"), item("good")]) == [sealed(item("good"), "unknown")]
+
+
 def test_an_unknown_item_has_no_row(ledger: Ledger) -> None:
     assert ledger.item("duba", "klinikum", "214") is None
 
@@ -117,7 +262,7 @@ def test_a_row_comes_back_as_it_was_after_every_step(ledger: Ledger, clock: Cloc
         Committed(2, AcknowledgePolicy.STORED),
         Acknowledged("DELETED"),
     ):
-        clock.forward(seconds=1.5)
+        clock.forward(minutes=9)
         row = ledger.advance(row, event)
         assert ledger.item("duba", "klinikum", "214") == row
 
@@ -184,6 +329,66 @@ def test_any_other_refusal_of_the_table_is_passed_on(clock: Clock) -> None:
     client: Any = Refusing()
     with pytest.raises(ClientError):
         Ledger(client, "ledger", clock).open(item())
+
+
+# --- many changes at once ---
+
+
+def stored_rows(ledger: Ledger, *ids: str) -> list[ItemRow]:
+    """Return the rows of items that are in the inbox."""
+    leased = [ledger.advance(_opened(ledger, id_), LeaseTaken(later(minutes=4))) for id_ in ids]
+    return [ledger.advance(row, Committed(row.fence, AcknowledgePolicy.STORED)) for row in leased]
+
+
+def test_many_events_are_one_write_for_as_many_as_it_takes(
+    ledger: Ledger, client: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amtsbote.ledger.TRANSACTION_ACTIONS", 10)
+    rows = stored_rows(ledger, *map(str, range(11)))
+    written = len(client.named("put_item"))
+    done = ledger.advance_all([(row, Acknowledged("DELETED")) for row in rows])
+    assert [row.id for row in done] == [row.id for row in rows]
+    assert [len(call["TransactItems"]) for call in client.named("transact_write_items")] == [10]
+    assert len(client.named("put_item")) == written + 1, "the last by itself"
+    found = ledger.items("duba", "klinikum", [row.id for row in rows])
+    assert list(found.values()) and [found[row.id] for row in done] == done
+    assert all(verify(row) == [] and row.state == "ACKNOWLEDGED" for row in found.values())
+
+
+def test_of_many_rows_one_that_was_changed_meanwhile_is_judged_anew(ledger: Ledger, logged: Logged) -> None:
+    first, second, third = stored_rows(ledger, "1", "2", "3")
+    ledger.advance(first, Acknowledged("BY_ANOTHER"))
+    ledger.advance(second, FoundGone("GONE"))
+    done = ledger.advance_all([(row, Acknowledged("DELETED")) for row in (first, second, third)])
+    assert [(row.id, row.reason) for row in done] == [("1", "BY_ANOTHER"), ("3", "DELETED")]
+    states = {id_: row.state for id_, row in ledger.items("duba", "klinikum", ["1", "2", "3"]).items()}
+    assert states == {"1": "ACKNOWLEDGED", "2": "UNAVAILABLE", "3": "ACKNOWLEDGED"}
+    assert "changed meanwhile" in logged()
+
+
+def test_an_event_that_cannot_happen_keeps_no_other_from_happening(ledger: Ledger) -> None:
+    stored, opened_only = stored_rows(ledger, "1")[0], _opened(ledger, "2")
+    done = ledger.advance_all([(opened_only, Acknowledged("DELETED")), (stored, Acknowledged("DELETED"))])
+    assert [row.id for row in done] == ["1"]
+
+
+def test_events_that_change_nothing_are_no_write_at_all(ledger: Ledger, client: Recorder) -> None:
+    done = ledger.advance_all([(row, Acknowledged("DELETED")) for row in stored_rows(ledger, "1", "2")])
+    calls = len(client.calls)
+    assert ledger.advance_all([(row, Acknowledged("DELETED")) for row in done]) == done
+    assert len(client.calls) == calls
+
+
+def test_each_step_of_many_is_logged_once(ledger: Ledger, logged: Logged) -> None:
+    ledger.advance_all([(row, Acknowledged("DELETED")) for row in stored_rows(ledger, "1", "2")])
+    assert logged().count('"state":"ACKNOWLEDGED"') == 2
+
+
+def test_rows_that_are_too_large_together_are_changed_one_by_one(ledger: Ledger, client: Recorder) -> None:
+    rows = [replace(item(str(number)), record=json.dumps({"text": "x" * 50_000})) for number in range(3)]
+    ledger.open_all(rows)
+    assert [row.queued for row in ledger.advance_all([(row, Requeued()) for row in rows])] == [1, 1, 1]
+    assert client.named("transact_write_items") == []
 
 
 # --- batched reads ---
@@ -304,6 +509,88 @@ def test_a_drop_is_opened_once_and_a_repeat_gets_the_row_there_is(ledger: Ledger
     assert again.state is DropState.SENDING
 
 
+LEASE = SendLease(later(minutes=4))
+
+
+def test_a_new_drop_is_opened_under_a_lease_in_one_write(ledger: Ledger, client: Recorder) -> None:
+    begun = ledger.begin_drop(drop(), LEASE)
+    assert (begun.is_new, begun.is_first) == (True, True)
+    assert begun.row == ledger.drop(drop()) and verify(begun.row) == []
+    assert (begun.row.state, begun.row.fence, begun.row.attempts) == (DropState.SENDING, 1, 1)
+    assert [past.state for past in begun.row.history] == ["RECEIVED", "SENDING"]
+    assert begun.row.lease_until == LEASE.until
+
+
+def test_the_first_version_of_a_key_is_opened_without_a_read(ledger: Ledger, client: Recorder) -> None:
+    """Written are the note which version is the newest, the word that it is found by, and then the row."""
+    ledger.begin_drop(drop(key="docxworld/klinikum/t/other.pdf"), LEASE)  # and with it the connection is known
+    client.calls.clear()
+    ledger.begin_drop(drop(), LEASE)
+    assert [(name, each["Item"]["sk"]["S"][:6]) for name, each in client.calls] == [
+        ("put_item", "NEWEST"), ("put_item", "FILE#a"), ("put_item", "v1"),
+    ]  # fmt: skip
+
+
+def test_a_drop_that_was_opened_before_is_returned_without_a_lease(ledger: Ledger) -> None:
+    first = ledger.open_drop(drop())
+    begun = ledger.begin_drop(drop(), LEASE)
+    assert (begun.row, begun.is_new, begun.is_first) == (first, False, False)
+
+
+@pytest.mark.parametrize("order", [("v1", "v2"), ("v2", "v1")])
+def test_a_further_version_of_a_key_is_new_and_not_the_first(ledger: Ledger, order: tuple[str, str]) -> None:
+    for version, is_first in zip(order, (True, False), strict=True):
+        begun = ledger.begin_drop(drop(version, f"000{version[1]}"), LEASE)
+        assert (begun.is_new, begun.is_first, begun.row.version_id) == (True, is_first, version)
+    assert ledger.is_newest(drop("v2")) and not ledger.is_newest(drop("v1"))
+
+
+class Overtaking:
+    """A table in which another worker is quicker with the row of a drop."""
+
+    def __init__(self, client: Any, overtake: Callable[[], object]) -> None:
+        self._client = client
+        self._overtake = overtake
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_item(self, **arguments: Any) -> Any:
+        if "state" in arguments["Item"]:
+            self._overtake()
+        return self._client.put_item(**arguments)
+
+
+def test_of_two_that_open_a_drop_at_once_one_has_the_lease(ledger: Ledger, dynamodb: Any, table: str) -> None:
+    quicker: list[Opened] = []
+    slow: Any = Overtaking(dynamodb, lambda: quicker.append(ledger.begin_drop(drop(), LEASE)))
+    late = Ledger(slow, table, Clock()).begin_drop(drop(), LEASE)
+    assert [each.is_new for each in (*quicker, late)] == [True, False]
+    assert late.row == quicker[0].row and late.row.fence == 1
+
+
+def test_a_death_between_the_note_and_the_row_leaves_a_drop_that_is_opened_by_the_repeat(
+    ledger: Ledger, dynamodb: Any, table: str
+) -> None:
+    def die() -> None:
+        raise refusal("AccessDeniedException")
+
+    dying: Any = Overtaking(dynamodb, die)
+    with pytest.raises(ClientError):
+        Ledger(dying, table, Clock()).begin_drop(drop(), LEASE)
+    begun = ledger.begin_drop(drop(), LEASE)
+    assert (begun.is_new, begun.is_first) == (True, False), "whether another version has a receipt is to be looked up"
+    assert ledger.newest_drop("outbox", drop().key) == begun.row
+
+
+def test_both_steps_of_a_drop_that_is_opened_under_a_lease_are_logged(ledger: Ledger, logged: Logged) -> None:
+    row = ledger.begin_drop(drop(), LEASE).row
+    said = [json.loads(line) for line in logged().splitlines()]
+    assert [(each["state"], each["seal"]) for each in said] == [
+        (past.state, str(past.digest)[:16]) for past in row.history
+    ]
+
+
 def test_a_drop_that_was_never_opened_is_as_it_was_given(ledger: Ledger) -> None:
     assert ledger.drop(drop()) == drop()
 
@@ -378,7 +665,7 @@ def test_the_newest_version_that_the_portal_has_may_be_older_than_the_newest(led
 
 
 @pytest.mark.parametrize("order", [("v1", "v2"), ("v2", "v1")])
-def test_of_two_that_the_portal_has_the_newer_is_noted_in_whatever_order_they_got_there(
+def test_of_two_that_the_portal_has_the_newer_is_found_in_whatever_order_they_got_there(
     ledger: Ledger, order: tuple[str, str]
 ) -> None:
     for version in order:
@@ -387,11 +674,23 @@ def test_of_two_that_the_portal_has_the_newer_is_noted_in_whatever_order_they_go
     assert found is not None and found.version_id == "v2"
 
 
-def test_what_is_noted_as_sent_is_noted_before_its_row_says_so(ledger: Ledger, client: Recorder) -> None:
-    """So that no crash leaves a delivery that cannot be found by its key."""
+def test_the_id_at_the_portal_is_a_word_before_the_row_says_it(ledger: Ledger, client: Recorder) -> None:
+    """So that no crash leaves a delivery that is not found by it."""
     row = sent(ledger, drop())
     written = [call["Item"]["sk"]["S"] for call in client.named("put_item")]
-    assert written[-2:] == ["NEWEST_SENT", row.version_id]
+    assert written[-2].startswith("PORTAL_ID#up-7#") and written[-1] == row.version_id
+
+
+def test_what_is_known_of_another_key_that_begins_alike_is_not_taken_for_this_one(ledger: Ledger) -> None:
+    sent(ledger, drop("v1", key=f"{drop().key}.cancel.json"))
+    assert ledger.newest_sent_drop("outbox", drop().key) is None
+
+
+def test_a_name_that_awaits_a_proof_is_written_without_a_read(ledger: Ledger, client: Recorder) -> None:
+    row = sent(ledger, drop())
+    client.calls.clear()
+    ledger.await_proof(row, "job-7")
+    assert [name for name, _ in client.calls] == ["put_item"]
 
 
 def test_the_book_of_drops_says_what_an_adapter_may_know(ledger: Ledger) -> None:

@@ -30,6 +30,7 @@ from amtsbote.lifecycle import (
     Past,
     Reopened,
     Requeued,
+    RetryWanted,
     State,
     Work,
     advance,
@@ -88,8 +89,10 @@ ROWS = {
 }
 EVENTS: dict[str, ItemEvent] = {
     "hydrated": Hydrated("{}"),
+    "hydrated too large": Hydrated(None),
     "requeued": Requeued(),
     "reopened": Reopened("{}"),
+    "reopened too large": Reopened(None),
     "leased": LeaseTaken(LEASE_END),
     "committed": Committed(1, STORED_POLICY),
     "deferred": Deferred(1, LEASE_END, "OUTAGE"),
@@ -104,6 +107,7 @@ POSSIBLE = {
     ("discovered", "requeued"): State.DISCOVERED,
     ("discovered", "leased"): State.FETCHING,
     ("waiting", "hydrated"): State.DISCOVERED,
+    ("waiting", "hydrated too large"): State.QUARANTINED,
     ("fetching", "committed"): State.STORED,
     ("fetching", "deferred"): State.DISCOVERED,
     ("fetching", "unreadable"): State.QUARANTINED,
@@ -116,6 +120,7 @@ POSSIBLE = {
     ("acknowledged", "committed"): State.ACKNOWLEDGED,
     ("acknowledged", "told"): State.ACKNOWLEDGED,
     ("unavailable", "reopened"): State.DISCOVERED,
+    ("unavailable", "reopened too large"): State.QUARANTINED,
 }
 UNDER_LEASE = {"committed", "deferred", "unreadable", "gone while fetched"}
 
@@ -282,6 +287,31 @@ def test_a_deferred_fetch_waits_half_a_minute_longer_than_the_queue_does() -> No
     row = advance(fetching(), Deferred(1, later(minutes=10), "OUTAGE"), NOW)
     assert row.due == Due(Work.FETCH, later(minutes=10, seconds=30))
     assert (row.lease_until, row.reason, row.attempts, row.record) == (None, "OUTAGE", 1, '{"id": 214}')
+
+
+@pytest.mark.parametrize(("minutes", "free"), [(0, False), (9, False), (10, True), (11, True)])
+def test_a_deferred_item_is_taken_by_no_request_before_its_time(minutes: int, free: bool) -> None:
+    row = advance(fetching(), Deferred(1, later(minutes=10), "OUTAGE"), NOW)
+    assert lease_is_free(row, later(minutes=minutes)) is free
+    if free:
+        assert advance(row, LeaseTaken(LEASE_END), later(minutes=minutes)).not_before is None
+
+
+def test_an_item_whose_record_is_too_large_is_set_aside_without_it_and_due_for_nothing() -> None:
+    huge = opened("duba", "klinikum", Finding("214", NOW, {}), None, NOW)
+    later_known = advance(waiting(), Hydrated(None), NOW)
+    for row in (huge, later_known, advance(unavailable(), Reopened(None), NOW)):
+        assert (row.state, row.reason, row.record) == (State.QUARANTINED, "RECORD_TOO_LARGE", None)
+        assert (row.due, row.waiting_for, lease_is_free(row, later(days=9))) == (None, None, False)
+
+
+def test_what_was_set_aside_waits_for_the_list_when_a_person_wants_it() -> None:
+    huge = opened("duba", "klinikum", Finding("214", NOW, {}), None, NOW)
+    wanted = advance(huge, RetryWanted(), later(hours=1))
+    assert (wanted.state, wanted.waiting_for, wanted.due) == (State.DISCOVERED, "LISTING", None)
+    listed = advance(wanted, Hydrated("{}"), later(hours=2))
+    assert (listed.record, listed.waiting_for) == ("{}", None)
+    assert advance(quarantined(), RetryWanted(), NOW).waiting_for is None, "its record is kept"
 
 
 @pytest.mark.parametrize("row", [quarantined(), unavailable(), acknowledged()])

@@ -73,7 +73,16 @@ def test_a_metric_has_the_dimensions_of_its_alarm_at_every_invocation_and_after_
         assert [{name: blob[name] for name in names} for names in directive["Dimensions"]] == [wanted]
 
 
-def test_what_belongs_to_a_connection_counts_for_it_and_for_its_portal(written: Written) -> None:
+def test_what_belongs_to_a_connection_counts_for_its_portal_and_names_it(written: Written) -> None:
+    count("Stored", 2, connection="klinikum")
+    seconds("OldestWorkAge", 7.0, connection="gericht")
+    written.flush_metrics()
+    told = [(line["connection"], line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]) for line in written.lines]
+    assert told == [("klinikum", [["service", "portal"]]), ("gericht", [["service", "portal"]])]
+
+
+def test_with_metrics_by_connection_it_counts_for_both(written: Written) -> None:
+    written.by_connection = True
     count("Stored", connection="klinikum")
     count("Stored", 2, connection="klinikum")
     count("Stored", connection="gericht")
@@ -87,6 +96,19 @@ def test_what_belongs_to_a_connection_counts_for_it_and_for_its_portal(written: 
         (None, [portal]),
     ]
     assert [line.get("Stored") for line in written.lines] == [[3], [1], None]
+
+
+@pytest.mark.parametrize(("said", "sets"), [("true", 2), ("false", 1), ("", 1)])
+def test_whether_connections_are_dimensions_is_said_by_the_environment(said: str, sets: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "layers" / "amtsbote"), "AMTSBOTE_CONNECTION_METRICS": said}
+    program = (
+        "from amtsbote.observability import count, metrics; count('Stored', connection='k'); metrics.flush_metrics()"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    (directive,) = json.loads(answer.stdout)["_aws"]["CloudWatchMetrics"]
+    assert len(directive["Dimensions"]) == sets
 
 
 def test_of_an_age_the_highest_is_kept_and_zero_is_said(written: Written) -> None:

@@ -172,6 +172,9 @@ class Overtaken:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
+    def let_overtake(self) -> None:
+        self._left = 1
+
     def put_object(self, **arguments: Any) -> Any:
         if self._left:
             self._left -= 1
@@ -199,6 +202,132 @@ def test_a_newer_step_that_is_written_in_between_is_not_overwritten(s3: Any, buc
     overtaken: Any = Overtaken(s3, lambda: others.write(report(ledger, row, Outcome.DELIVERED)))
     Receipts(overtaken, bucket, ledger).write(row)
     assert receipt(s3, bucket)["status"] == "DELIVERED"
+
+
+# --- where the caller knows what lies there ---
+
+
+@pytest.fixture
+def table_calls(dynamodb: Any, table: str, clock: Clock) -> tuple[Ledger, Recorder]:
+    """Provide a second ledger of the same table, and what it is asked."""
+    recorder: Any = Recorder(dynamodb)
+    return Ledger(recorder, table, clock), recorder
+
+
+def asked(*clients: Recorder) -> list[str]:
+    return [name for client in clients for name, _ in client.calls]
+
+
+def test_the_first_receipt_of_a_key_is_one_request(
+    s3: Any, bucket: str, ledger: Ledger, table_calls: tuple[Ledger, Recorder]
+) -> None:
+    row, client = sending(ledger, drop()), Recorder(s3)
+    assert Receipts(client, bucket, table_calls[0]).write_first(row) == RECEIPT  # type: ignore[arg-type]
+    assert receipt(s3, bucket) == json.loads(json.dumps(receipt_of(row)))
+    assert asked(client, table_calls[1]) == ["put_object"]
+
+
+def test_a_first_receipt_never_overwrites_one_that_came_in_between(s3: Any, bucket: str, ledger: Ledger) -> None:
+    old = sending(ledger, drop("v1", "01"))
+    others = Receipts(s3, bucket, ledger)
+    overtaken: Any = Overtaken(s3, lambda: others.write(ledger.open_drop(drop("v2", "02"))))
+    assert Receipts(overtaken, bucket, ledger).write_first(old) == RECEIPT
+    assert receipt(s3, bucket)["versionId"] == "v2"
+
+
+def test_a_key_too_long_for_a_receipt_has_no_first_one_either(receipts: Receipts, client: Recorder) -> None:
+    assert receipts.write_first(drop(key="docxworld/klinikum/ü/".ljust(1020, "x"))) is None
+    assert client.calls == []
+
+
+def test_the_next_step_in_the_same_process_is_one_request(
+    s3: Any, bucket: str, ledger: Ledger, table_calls: tuple[Ledger, Recorder]
+) -> None:
+    row, client = sending(ledger, drop()), Recorder(s3)
+    receipts = Receipts(client, bucket, table_calls[0])  # type: ignore[arg-type]
+    receipts.write_first(row)
+    assert receipts.write(report(ledger, row, Outcome.DELIVERED), over=row) == RECEIPT
+    assert receipt(s3, bucket)["status"] == "DELIVERED"
+    assert asked(client, table_calls[1]) == ["put_object", "put_object"]
+
+
+def test_the_next_step_in_another_process_looks_at_the_receipt_and_not_at_the_ledger(
+    s3: Any, bucket: str, ledger: Ledger, table_calls: tuple[Ledger, Recorder]
+) -> None:
+    row, client = sending(ledger, drop()), Recorder(s3)
+    Receipts(s3, bucket, ledger).write(row)
+    other = Receipts(client, bucket, table_calls[0])  # type: ignore[arg-type]
+    assert other.write(report(ledger, row, Outcome.DELIVERED), over=row) == RECEIPT
+    assert receipt(s3, bucket)["status"] == "DELIVERED"
+    assert asked(client, table_calls[1]) == ["get_object", "put_object"]
+
+
+def of_a_newer_version(ledger: Ledger, _: DropRow) -> DropRow:
+    return ledger.open_drop(drop("v2", "02"))
+
+
+def of_a_newer_step(ledger: Ledger, row: DropRow) -> DropRow:
+    return ledger.advance_drop(row, Reported(Delivery("up-7", Outcome.DELIVERED)))
+
+
+@pytest.mark.parametrize("newer", [of_a_newer_version, of_a_newer_step])
+@pytest.mark.parametrize("remembers", [True, False])
+@pytest.mark.parametrize("in_between", [True, False])
+def test_a_step_never_overwrites_what_is_newer_than_what_the_caller_knows(
+    s3: Any, bucket: str, ledger: Ledger, newer: Any, remembers: bool, in_between: bool
+) -> None:
+    others, before = Receipts(s3, bucket, ledger), sending(ledger, drop())
+    row = report(ledger, before, Outcome.IN_PROGRESS)
+    overtaken: Any = Overtaken(s3, lambda: others.write(newer(ledger, row)), times=0)
+    own = Receipts(overtaken, bucket, ledger)
+    (own if remembers else others).write_first(before)
+    if in_between:
+        overtaken.let_overtake()
+    else:
+        others.write(newer(ledger, row))
+    assert own.write(row, over=before) == RECEIPT
+    said = receipt(s3, bucket)
+    assert (said["versionId"], said["status"]) in [("v2", "IN_PROGRESS"), ("v1", "DELIVERED")]
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_receipt_that_was_forgotten_is_not_written_over_from_memory(
+    s3: Any, bucket: str, ledger: Ledger, clock: Clock, remembers: bool
+) -> None:
+    before = sending(ledger, drop())
+    own = Receipts(s3, bucket, ledger)
+    (own if remembers else Receipts(s3, bucket, ledger)).write_first(before)
+    done = report(ledger, before, Outcome.DELIVERED, secret_until=later(hours=1), result={"magicLink": "geheim"})
+    own.forget(done)
+    clock.forward(hours=2)
+    assert own.write(done, over=before) == RECEIPT
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+
+
+def test_a_secret_that_has_ended_is_not_written_though_the_receipt_before_lies_there(
+    s3: Any, bucket: str, ledger: Ledger, clock: Clock
+) -> None:
+    before, receipts = sending(ledger, drop()), Receipts(s3, bucket, ledger)
+    receipts.write_first(before)
+    done = report(ledger, before, Outcome.DELIVERED, secret_until=later(hours=1), result={"magicLink": "geheim"})
+    clock.forward(hours=2)
+    receipts.write(done, over=before)
+    assert "geheim" not in json.dumps(receipt(s3, bucket))
+
+
+def test_only_so_many_etags_are_remembered(
+    s3: Any, bucket: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amtsbote.receipts.REMEMBERED_ETAGS", 2)
+    client = Recorder(s3)
+    receipts, rows = Receipts(client, bucket, ledger), []  # type: ignore[arg-type]
+    for number in range(3):
+        rows.append(sending(ledger, drop(key=f"{KEY}.{number}")))
+        receipts.write_first(rows[-1])
+    client.calls.clear()
+    for row in reversed(rows):
+        receipts.write(report(ledger, row, Outcome.DELIVERED), over=row)
+    assert asked(client).count("get_object") == 2, "of two the ETag is forgotten, and they are looked at"
 
 
 def test_a_receipt_that_others_keep_changing_is_a_retry(s3: Any, bucket: str, ledger: Ledger) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from amtsbote.status import ConnectionStatus, failed, paused, polled, recovered, throttled
+from amtsbote.status import ConnectionStatus, failed, paused, polled, recovered, throttled, timed_out
 from tests.unit.support import NOW, later
 
 FRESH = ConnectionStatus("duba", "klinikum")
@@ -89,3 +89,30 @@ def test_a_secret_changed_since_the_failure_ends_the_pause(changed_at: datetime 
 
 def test_a_changed_secret_does_not_end_a_throttle() -> None:
     assert paused(throttled(FRESH, later(minutes=10)), later(minutes=5), later(minutes=4))
+
+
+def test_one_slow_answer_is_no_outage_and_the_second_in_a_row_is_one() -> None:
+    once = timed_out(FRESH, NOW)
+    assert (once.healthy, paused(once, NOW, None)) == (True, False)
+    twice = timed_out(once, later(minutes=5))
+    assert (twice.healthy, twice.reason, twice.pause_until) == (False, "PORTAL_TOO_SLOW", later(minutes=5, seconds=30))
+
+
+def test_an_answer_between_two_that_were_too_slow_counts_from_the_beginning() -> None:
+    answered = recovered(timed_out(FRESH, NOW))
+    assert answered == FRESH
+    assert timed_out(answered, later(minutes=5)).healthy
+
+
+def test_a_portal_that_hangs_on_is_tried_more_and_more_rarely() -> None:
+    status, now, pauses = timed_out(FRESH, NOW), NOW, []
+    for _ in range(7):
+        status = timed_out(status, now)
+        assert status.pause_until is not None
+        pauses.append((status.pause_until - now).total_seconds())
+        now = status.pause_until
+    assert pauses == [30, 60, 120, 240, 480, 900, 900]
+
+
+def test_a_connection_that_hung_and_answers_is_as_if_it_had_never_failed() -> None:
+    assert recovered(timed_out(timed_out(FRESH, NOW), NOW)) == FRESH

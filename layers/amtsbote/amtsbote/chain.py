@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
+from typing import NamedTuple
 
 from amtsbote.keys import CONNECTION_NAME
 from amtsbote.portals import NAMES
@@ -73,24 +74,21 @@ class RoutedCopy:
         return Provenance(self.origin, self.rule, self.hops, self.root)
 
 
-@dataclass(frozen=True)
-class Begun:
+class Begun(NamedTuple):
     """A worker has begun an upload for the copy; it counts unless another one to this key does already."""
 
     upload_id: str
     key: str
 
 
-@dataclass(frozen=True)
-class Routed:
+class Routed(NamedTuple):
     """By this upload the copy lies in the outbox, as this version, or lay there, where the version is None."""
 
     version_id: str | None
     upload_id: str
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(NamedTuple):
     """The copy cannot be made as things are; `message` names the mistake and holds no value of the document."""
 
     code: str

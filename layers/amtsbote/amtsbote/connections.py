@@ -2,26 +2,28 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
-from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
+from amtsbote.batches import in_batches
 from amtsbote.errors import AmtsboteError, Misconfigured, Reject, Retry
 from amtsbote.keys import CONNECTION_NAME, secret_prefix
 from amtsbote.observability import log
 from amtsbote.portals.portal import Connection, Portal, SecretPart
+from amtsbote.times import now
 
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
     from pydantic_core import ErrorDetails
 
 CACHE_SECONDS = 60
+SECRETS_PER_CALL = 20  # that BatchGetSecretValue takes
+SETTLED_AFTER = timedelta(minutes=5)  # a list may be that far behind its secrets, AWS says
 UNKNOWN_CONNECTION = "UNKNOWN_CONNECTION"
 NAME_RULE = "its last part is no connection name (a-z, 0-9 and -, at most 40); create it under another name"
 _QUOTED = re.compile(r"""(['"]).*\1""")
@@ -39,14 +41,20 @@ class Listed:
     changed_at: datetime | None
 
 
+Switch = bool | AmtsboteError
+"""Whether a connection is switched on, or why that cannot be told."""
+
+
 class Connections:
     """The connections of one portal."""
 
-    def __init__(self, client: "SecretsManagerClient", portal: Portal) -> None:
+    def __init__(self, client: "SecretsManagerClient", portal: Portal, clock: Callable[[], datetime] = now) -> None:
         self._client = client
         self._portal = portal
-        self._provider = SecretsProvider(boto3_client=client)
+        self._clock = clock
+        self._kept: dict[str, tuple[str, datetime]] = {}  # what a secret said, and until when that is believed
         self._read_at: dict[str, datetime | None] = {}
+        self._switches: dict[Listed, Switch] = {}
 
     def listed(self) -> Iterator[Listed]:
         """Yield the connections of the portal by their secrets' names; one that breaks the rule is left out."""
@@ -74,6 +82,19 @@ class Connections:
             self._read_at[name] = changed_at
         return Connection(self._portal.name, name, self._validated(name, body))
 
+    def switches(self, listed: Sequence[Listed]) -> dict[Listed, Switch]:
+        """Return for each listed connection whether it is on; a secret is read again only when it has changed.
+
+        What it said is remembered by the moment of its change, and no secret is. One that was changed within the last
+        five minutes is read each time, as the list may not show yet that it has changed again.
+        """
+        known = {each: self._switches[each] for each in listed if each in self._switches}
+        unknown = [each for each in listed if each not in known]
+        read = self._read_all([each.name for each in unknown])
+        found = known | {each: read[each.name] for each in unknown}
+        self._switches = {each: switch for each, switch in found.items() if _is_settled(each, switch, self._clock())}
+        return found
+
     def is_current(self, connection: Connection) -> bool:
         """Return whether a connection still is what its secret says, read afresh; True when that cannot be read."""
         try:
@@ -82,18 +103,81 @@ class Connections:
             return True
 
     def _read(self, secret: str, *, fresh: bool) -> str:
+        text, believed_until = self._kept.get(secret, ("", None))
+        if fresh or believed_until is None or believed_until <= self._clock():
+            text = self._asked(secret)
+            self._kept[secret] = text, self._clock() + timedelta(seconds=CACHE_SECONDS)
+        return text
+
+    def _asked(self, secret: str) -> str:
         try:
-            body = self._provider.get(secret, max_age=CACHE_SECONDS, force_fetch=fresh)
-        except GetParameterError as error:
-            cause = error.__cause__ or error.__context__
-            code = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else "Unknown"
-            if code in ("ResourceNotFoundException", "InvalidRequestException"):  # the latter: marked for deletion
-                raise UnknownConnection(UNKNOWN_CONNECTION, f"there is no secret {secret}; create it") from None
-            raise Retry("SECRETS_UNREACHABLE", f"the secret {secret} could not be read: {code}") from None
-        return body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+            answer = self._client.get_secret_value(SecretId=secret)
+        except (ClientError, BotoCoreError, OSError) as error:
+            raise _unreadable(secret, _code_of(error)) from None
+        return _text(answer.get("SecretString", answer.get("SecretBinary", "")))
+
+    def _read_all(self, names: Sequence[str]) -> dict[str, Switch]:
+        """Return for each name what its secret says now, twenty to a call."""
+        found: dict[str, Switch] = {}
+        for some in in_batches(names, SECRETS_PER_CALL):
+            bodies = self._bodies([f"{secret_prefix(self._portal.name)}{name}" for name in some])
+            found |= {name: self._switch(name, body) for name, body in zip(some, bodies, strict=True)}
+        return found
+
+    def _bodies(self, secrets: Sequence[str]) -> list[str | AmtsboteError]:
+        """Return the bodies of up to twenty secrets in their order, or why there is none."""
+        found: dict[str, str | AmtsboteError] = {}
+        code = "NotAnswered"
+        try:
+            for answer in self._answers(secrets):
+                for each in answer.get("SecretValues", []):
+                    found[each["Name"]] = _text(each.get("SecretString", each.get("SecretBinary", "")))
+                for error in answer.get("Errors", []):
+                    found[error["SecretId"]] = _unreadable(error["SecretId"], error["ErrorCode"])
+        except (ClientError, BotoCoreError) as error:
+            code = _code_of(error)
+        return [found.get(secret, _unreadable(secret, code)) for secret in secrets]
+
+    def _answers(self, secrets: Sequence[str]) -> Iterator[dict[str, Any]]:
+        more: dict[str, Any] = {}
+        for _ in secrets:  # at most: AWS may answer any of them on a page of its own
+            answer: Any = self._client.batch_get_secret_value(SecretIdList=list(secrets), **more)
+            yield answer
+            if not answer.get("NextToken"):
+                return
+            more = {"NextToken": answer["NextToken"]}
+
+    def _switch(self, name: str, body: str | AmtsboteError) -> Switch:
+        if isinstance(body, AmtsboteError):
+            return body
+        try:
+            return bool(self._validated(name, body).enabled)
+        except Misconfigured as error:
+            return error
 
     def _validated(self, name: str, body: str) -> Any:
         return validated(self._portal.secret, f"{secret_prefix(self._portal.name)}{name}", body)
+
+
+def _is_settled(listed: Listed, switch: Switch, moment: datetime) -> bool:
+    """Return whether it stays so until the list shows another change."""
+    if isinstance(switch, UnknownConnection | Retry):
+        return False
+    return listed.changed_at is not None and listed.changed_at + SETTLED_AFTER <= moment
+
+
+def _unreadable(secret: str, code: str) -> AmtsboteError:
+    if code in ("ResourceNotFoundException", "InvalidRequestException"):  # the latter: marked for deletion
+        return UnknownConnection(UNKNOWN_CONNECTION, f"there is no secret {secret}; create it")
+    return Retry("SECRETS_UNREACHABLE", f"the secret {secret} could not be read: {code}")
+
+
+def _code_of(error: BaseException | None) -> str:
+    return error.response["Error"]["Code"] if isinstance(error, ClientError) else "Unknown"
+
+
+def _text(body: object) -> str:
+    return body.decode(errors="replace") if isinstance(body, bytes) else str(body)
 
 
 def validated(model: type[SecretPart], secret: str, body: str) -> Any:

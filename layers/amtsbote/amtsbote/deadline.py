@@ -6,6 +6,7 @@ from typing import Protocol
 
 from amtsbote.errors import OutOfTime
 
+READ_TIMEOUT_SECONDS = 60.0  # for which a portal may keep silent
 RESERVE_SECONDS = 8.0  # kept back to write the ledger and report the batch before Lambda cuts the invocation
 
 

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from amtsbote.chain import Provenance
 from amtsbote.errors import LeaseLost
@@ -96,23 +97,20 @@ class DropRow:
     expires_at: datetime | None = None  # when the table forgets the row itself
 
 
-@dataclass(frozen=True)
-class SendLease:
+class SendLease(NamedTuple):
     """A worker begins to send and has until then."""
 
     until: datetime
 
 
-@dataclass(frozen=True)
-class Noted:
+class Noted(NamedTuple):
     """The adapter wrote down how far it is, under its lease."""
 
     fence: int
     journal: str
 
 
-@dataclass(frozen=True)
-class Originated:
+class Originated(NamedTuple):
     """A routing rule made this drop; what answers it will name it so, None where nothing does."""
 
     fence: int
@@ -120,16 +118,14 @@ class Originated:
     answered_as: str | None
 
 
-@dataclass(frozen=True)
-class Paused:
+class Paused(NamedTuple):
     """The worker stops for now and lets its lease go; `reason` is empty when it only ran out of time."""
 
     fence: int
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Reported:
+class Reported(NamedTuple):
     """The portal said how far the delivery is. `fence` is None when a tracker asked, which holds no lease.
 
     `size_bytes` is what was sent, where that is known.
@@ -140,33 +136,28 @@ class Reported:
     size_bytes: int | None = None
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """The receipt and the event of the delivery's end are out."""
 
 
-@dataclass(frozen=True)
-class Forgotten:
+class Forgotten(NamedTuple):
     """No receipt holds the secret any more, and none will: the row need not either."""
 
 
-@dataclass(frozen=True)
-class TrackLater:
+class TrackLater(NamedTuple):
     """The portal could not be asked; the question is due again at `until`."""
 
     until: datetime
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(NamedTuple):
     """The delivery has failed for good."""
 
     failure: Failure
     fence: int | None = None
 
 
-@dataclass(frozen=True)
-class ResendWanted:
+class ResendWanted(NamedTuple):
     """A person wants a delivery tried again that failed although it may succeed; its request is queued afterwards."""
 
 

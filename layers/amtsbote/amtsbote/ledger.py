@@ -6,7 +6,6 @@ believe that theirs is the change that happened. Layout of the keys:
     ITEM#<portal>#<connection>#<id>       STATE           one inbound item
     DROP#<bucket>/<key>                   <version id>    one version of an outbox object
     DROP#<bucket>/<key>                   NEWEST          which version of the key is the newest
-    DROP#<bucket>/<key>                   NEWEST_SENT     which version of those that the portal has is the newest
     PROOF#<portal>#<connection>#<name>    AWAITED         the delivery that an item of this name will prove
     ROUTE#<portal>/<connection>/<id>      <origin>#<rule>#<file>   one file copied by a rule, in the chain of that item
     CONNECTION#<portal>#<connection>      STATUS          watermark and health of a connection
@@ -18,27 +17,44 @@ The sparse index `due` holds the rows with work: dueQueue `<work>#<portal>#<conn
 holds the key of every item and drop for people who look for one: shelf `<kind>#<portal>#<connection>#<shelf>`,
 shelvedAt `<begin>#<digest>`, where begin is the moment at which the row was opened. The table itself deletes what
 has an `expiresAt` (seconds since 1970) then.
+
+A key takes 2,048 bytes: a portal's name that is longer stands in it by its digest, and wholly in the row. A row takes
+400 KB: a long record is kept packed. A row that cannot be read is logged, counted and left out, so that it stops no
+other.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
-from pydantic import TypeAdapter
+from pydantic import ValidationError
 
+from amtsbote.attributes import attribute_of, value_of
 from amtsbote.audit import WITNESS_LETTERS, Deed, next_deed, sealed
 from amtsbote.batches import in_batches
 from amtsbote.chain import CopyEvent, RoutedCopy, advance_copy
-from amtsbote.deliveries import DropEvent, DropRow, Originated, Reported, advance_drop, shelf_of_drop, words_of_drop
+from amtsbote.codec import Codec
+from amtsbote.deliveries import (
+    DropEvent,
+    DropRow,
+    Originated,
+    Reported,
+    SendLease,
+    advance_drop,
+    shelf_of_drop,
+    words_of_drop,
+)
 from amtsbote.errors import Retry
 from amtsbote.lifecycle import (
     Committed,
     Hydrated,
+    ImpossibleTransition,
     ItemEvent,
     ItemRow,
     Past,
@@ -54,14 +70,14 @@ from amtsbote.lifecycle import (
     words_of,
     words_of_files,
 )
-from amtsbote.observability import log
+from amtsbote.observability import count, log
 from amtsbote.proofs import Awaited, awaited_again, proven
 from amtsbote.status import ConnectionStatus
 from amtsbote.times import sortable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import PaginatorConfigTypeDef
+    from mypy_boto3_dynamodb.type_defs import PaginatorConfigTypeDef, PutTypeDef
 
 Row = TypeVar("Row", ItemRow, DropRow, Awaited, ConnectionStatus, RoutedCopy)
 Lived = TypeVar("Lived", ItemRow, DropRow)
@@ -74,19 +90,24 @@ CONFLICT_ROUNDS = 10
 DIGEST_LETTERS = 16
 QUERY_PAGE = 1000
 AFTER_ALL = "\U0010ffff"  # sorts behind every text
-NEWEST, NEWEST_SENT = "NEWEST", "NEWEST_SENT"
+NEWEST = "NEWEST"
 ACCOUNTS = "ACCOUNTS"
 NOBODY = "unknown"
 NUMBER_DIGITS = 12  # of an action in its trail, so that text order is its order
+PARTITION_BYTES = 2048  # what DynamoDB takes
+HASHED_NAME = re.compile(r"sha256:[0-9a-f]{64}")  # how a name is written that a key has no room for
+TRANSACTION_ACTIONS = 100  # what DynamoDB takes, of 4 MB together
+TRANSACTION_ROW_BYTES = 2_000  # of a record; a larger row is written by itself: a transaction is twice the units
+PACKED_FROM_BYTES = 30_000
+FINDS = (Hydrated, Reopened, Committed, Released)  # events that let an item be found by more words
+RECORD_BYTES = 300_000  # packed; the rest of the 400 KB is for 200 steps, 100 words, hints and id
 
-_ITEM = TypeAdapter(ItemRow)
-_DROP = TypeAdapter(DropRow)
-_AWAITED = TypeAdapter(Awaited)
-_STATUS = TypeAdapter(ConnectionStatus)
-_COPY = TypeAdapter(RoutedCopy)
-_DEED = TypeAdapter(Deed)
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
+_ITEM = Codec(ItemRow)
+_DROP = Codec(DropRow)
+_AWAITED = Codec(Awaited)
+_STATUS = Codec(ConnectionStatus)
+_COPY = Codec(RoutedCopy)
+_DEED = Codec(Deed)
 
 
 class Kind(StrEnum):
@@ -114,6 +135,15 @@ class Shelved:
     key: Key
 
 
+@dataclass(frozen=True)
+class Opened:
+    """The row of a drop. `is_new`: it was written just now. `is_first`: no version of its key had been seen before."""
+
+    row: DropRow
+    is_new: bool
+    is_first: bool
+
+
 class Ledger:
     """The table, seen as rows. `clock` returns the current moment in UTC, `by` whose steps the trail will say they are.
 
@@ -137,22 +167,41 @@ class Ledger:
 
     def open(self, row: ItemRow) -> bool:
         """Write the first row of an item; False when there is one already, which is left as it is."""
-        self._enrol(row.portal, row.connection)
-        self._note_words(row, words_of(row.record))
-        return self._open(row, _ITEM) is not None
+        return bool(self.open_all([row]))
+
+    def open_all(self, rows: Sequence[ItemRow]) -> list[ItemRow]:
+        """Write the first rows of items, and return those that had none; the others are left as they are."""
+        for portal, connection in {(row.portal, row.connection) for row in rows}:
+            self._enrol(portal, connection)
+        bundles = [*_bundles(filter(_is_small, rows)), *([row] for row in rows if not _is_small(row))]
+        return [opened for bundle in bundles for opened in self._open_bundle(bundle)]
+
+    def _open_bundle(self, rows: Sequence[ItemRow]) -> list[ItemRow]:
+        """Write rows and their words at once; where one of the rows is there already, each by itself."""
+        first = [sealed(row, self._by()) for row in rows]
+        if len(first) == 1 or not self._write_all([put for row in first for put in self._puts_of(row)]):
+            first = [row for row in first if self._create_found(row)]
+        for row in first:
+            _witness(row, row.history[-1])
+        return first
+
+    def _create_found(self, row: ItemRow) -> bool:
+        self._note_words(row, row.words)
+        return self._create(key_of(row), row, _ITEM)
 
     def item(self, portal: str, connection: str, id_: str) -> ItemRow | None:
         """Return the row of an item as it is now."""
         found = self._get(item_key(portal, connection, id_))
-        return None if found is None else _ITEM.validate_python(found)
+        return None if found is None else _readable(found, _ITEM)
 
     def items(self, portal: str, connection: str, ids: Sequence[str]) -> dict[str, ItemRow]:
         """Return the rows of those items that the ledger knows, by id: one batched read per 100."""
         rows: dict[str, ItemRow] = {}
         for some in in_batches(ids, BATCH_GET_LIMIT):
             for found in self._batch_get([item_key(portal, connection, id_) for id_ in some]):
-                row = _ITEM.validate_python(found)
-                rows[row.id] = row
+                row = _readable(found, _ITEM)
+                if row is not None:
+                    rows[row.id] = row
         return rows
 
     def advance(self, row: ItemRow, event: ItemEvent) -> ItemRow:
@@ -166,27 +215,81 @@ class Ledger:
         key = item_key(row.portal, row.connection, row.id)
         return self._step(key, row, lambda current: advance(current, event, self.clock()), _ITEM)
 
+    def advance_all(self, events: Sequence[tuple[ItemRow, ItemEvent]]) -> list[ItemRow]:
+        """Let events happen to items, a hundred at once, and return the rows that they happened to, in that order.
+
+        A row changed meanwhile is read and judged anew; one to which its event cannot happen any more is left out.
+        """
+        return [row for some in in_batches(events, TRANSACTION_ACTIONS) for row in self._advance_some(some)]
+
+    def _advance_some(self, events: Sequence[tuple[ItemRow, ItemEvent]]) -> list[ItemRow]:
+        if len(events) > 1 and all(_is_small(row) and not isinstance(event, FINDS) for row, event in events):
+            at_once = self._advance_at_once(events)
+            if at_once is not None:
+                return at_once
+        return [row for row in (self._advance_if_possible(row, event) for row, event in events) if row is not None]
+
+    def _advance_if_possible(self, row: ItemRow, event: ItemEvent) -> ItemRow | None:
+        try:
+            return self.advance(row, event)
+        except ImpossibleTransition:
+            log.info("changed meanwhile", extra={"connection": row.connection, "id": row.id})
+            return None
+
+    def _advance_at_once(self, events: Sequence[tuple[ItemRow, ItemEvent]]) -> list[ItemRow] | None:
+        """Write all changes or none; None where a row cannot be changed so, or was changed meanwhile."""
+        try:
+            advanced = [self._advanced(row, event) for row, event in events]
+        except ImpossibleTransition:
+            return None
+        changes = [(before, after) for (before, _), after in zip(events, advanced, strict=True) if after != before]
+        if changes and not self._write_all([self._change_of(*change) for change in changes]):
+            return None
+        for _, after in (change for change in changes if change[0].seal != change[1].seal):
+            _witness(after, after.history[-1])
+        return advanced
+
+    def _advanced(self, row: ItemRow, event: ItemEvent) -> ItemRow:
+        changed = advance(row, event, self.clock())
+        return row if changed == row else replace(sealed(changed, self._by(), row), version=row.version + 1)
+
     def due_items(self, work: Work, portal: str, connection: str) -> Iterator[ItemRow]:
         """Yield the items whose work is due, the longest waiting first."""
         for found in self._due(work, portal, connection):
-            yield _ITEM.validate_python(found)
+            row = _readable(found, _ITEM)
+            if row is not None:
+                yield row
 
     # --- drops ---
 
     def open_drop(self, row: DropRow) -> DropRow:
         """Write the first row of a drop, or return the one there is; remember it if it is the newest version."""
-        known = self._get(drop_key(row))
+        return self._open_drop(row).row
+
+    def begin_drop(self, row: DropRow, lease: SendLease) -> Opened:
+        """Open a drop under a lease, which it has only where the row is new."""
+        return self._open_drop(advance_drop(row, lease, self.clock()))
+
+    def _open_drop(self, row: DropRow) -> Opened:
+        """Note the version before its row is written, so that no crash leaves a newest one that is not known as such.
+
+        Whoever finds the key without a note has the first version of it, and need not look for its row.
+        """
+        is_first = self._note(row, over_older=False)
+        known = None if is_first else self._get(drop_key(row))
         if known is not None:
-            return _DROP.validate_python(known)
+            return Opened(_DROP.read(known), is_new=False, is_first=False)
         self._enrol(row.portal, row.connection)
-        self._note(newest_key(row), row)
+        if not is_first:
+            self._note(row, over_older=True)
         self._note_words(row, words_of_drop(row))
-        return self._open(row, _DROP) or self.drop(row)
+        opened = self._open(row, _DROP)
+        return Opened(opened or self.drop(row), is_new=opened is not None, is_first=is_first)
 
     def drop(self, row: DropRow) -> DropRow:
         """Return the drop's row as it is now."""
         found = self._get(drop_key(row))
-        return row if found is None else _DROP.validate_python(found)
+        return row if found is None else _DROP.read(found)
 
     def advance_drop(self, row: DropRow, event: DropEvent) -> DropRow:
         """Let an event happen to a drop and return its row; a row changed meanwhile is read and judged anew."""
@@ -195,13 +298,12 @@ class Ledger:
         if isinstance(event, Reported) and row.portal_id is None:
             # first, so that no crash leaves a delivery that is not found
             self._note_words(row, words_of_drop(replace(row, portal_id=event.delivery.portal_id))[-1:])
-            self._note(newest_sent_key(row), row)
         return self._step(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
 
     def due_drops(self, portal: str, connection: str, work: Work = Work.TRACK) -> Iterator[DropRow]:
         """Yield the deliveries whose work is due, the longest waiting first."""
         for found in self._due(work, portal, connection):
-            yield _DROP.validate_python(found)
+            yield _DROP.read(found)
 
     def is_newest(self, row: DropRow) -> bool:
         """Return whether no newer version of the drop's key has been seen."""
@@ -210,22 +312,24 @@ class Ledger:
 
     def newest_drop(self, bucket: str, key: str) -> DropRow | None:
         """Return the row of the newest version of an outbox key that has been seen."""
-        return self._noted(bucket, key, NEWEST)
+        noted = self._get((drop_partition(bucket, key), NEWEST))
+        found = None if noted is None else self._get((drop_partition(bucket, key), noted["versionId"]))
+        return None if found is None else _DROP.read(found)
 
     def newest_sent_drop(self, bucket: str, key: str) -> DropRow | None:
-        """Return the row of the newest version of an outbox key that the portal has."""
-        return self._noted(bucket, key, NEWEST_SENT)
+        """Return the row of the newest version of an outbox key that the portal has; all its versions are read."""
+        place = {":place": drop_partition(bucket, key)}
+        found = self._query("pk = :place", place, {}, ConsistentRead=True)
+        sent = (_DROP.read(each) for each in found if "portal_id" in each)
+        return max(sent, key=lambda row: row.sequence, default=None)
 
-    def _noted(self, bucket: str, key: str, note: str) -> DropRow | None:
-        noted = self._get((drop_partition(bucket, key), note))
-        found = None if noted is None else self._get((drop_partition(bucket, key), noted["versionId"]))
-        return None if found is None else _DROP.validate_python(found)
-
-    def _note(self, key: Key, row: DropRow) -> None:
-        """Note that a row is the newest of its kind, unless a newer one is noted."""
-        attributes = {"sequence": row.sequence, "versionId": row.version_id}
-        condition = "attribute_not_exists(pk) OR #sequence < :sequence"
-        self._put(key, attributes, condition, {":sequence": row.sequence}, {"#sequence": "sequence"})
+    def _note(self, row: DropRow, *, over_older: bool) -> bool:
+        """Note that a row is the newest of its key, where none is noted, or over an older one; False where not."""
+        attributes, nobody = {"sequence": row.sequence, "versionId": row.version_id}, "attribute_not_exists(pk)"
+        if not over_older:
+            return self._put(newest_key(row), attributes, nobody)
+        condition, values = f"{nobody} OR #sequence < :sequence", {":sequence": row.sequence}
+        return self._put(newest_key(row), attributes, condition, values, {"#sequence": "sequence"})
 
     # --- what was routed ---
 
@@ -234,7 +338,7 @@ class Ledger:
         found = self._get(copy_key(copy))
         if found is None and self._create(copy_key(copy), copy, _COPY):
             return copy
-        return _COPY.validate_python(found or self._get(copy_key(copy)))
+        return _COPY.read(found or self._get(copy_key(copy)))
 
     def advance_copy(self, copy: RoutedCopy, event: CopyEvent) -> RoutedCopy:
         """Let an event happen to a copy and return its row; a row changed meanwhile is read and judged anew."""
@@ -243,7 +347,7 @@ class Ledger:
     def chain(self, root: str) -> list[RoutedCopy]:
         """Return all copies of the chain that began at an item (`<portal>/<connection>/<id>`), the first hop first."""
         found = self._query("pk = :root", {":root": copy_partition(root)}, {}, ConsistentRead=True)
-        return sorted((_COPY.validate_python(each) for each in found), key=lambda each: (each.hops, each.changed_at))
+        return sorted((_COPY.read(each) for each in found), key=lambda each: (each.hops, each.changed_at))
 
     def answered_by(self, portal: str, connection: str, name: str) -> DropRow | None:
         """Return the routed drop that what arrives at a connection answers under a name, None where there is none.
@@ -265,10 +369,10 @@ class Ledger:
         """Remember that an item named `name` will prove the arrival of this drop; a later drop takes the name over."""
         first = Awaited(row.portal, row.connection, name, row.key, row.version_id)
         key = proof_key(row.portal, row.connection, name)
-        found = self._get(key)
-        if found is None and self._create(key, replace(first, version=1), _AWAITED):
+        if self._create(key, replace(first, version=1), _AWAITED):
             return
-        known = _AWAITED.validate_python(found or self._get(key))
+        found = self._get(key)
+        known = first if found is None else _AWAITED.read(found)
         self._change(key, known, lambda current: awaited_again(current, row.key, row.version_id), _AWAITED)
 
     def awaited(self, portal: str, connection: str, names: Sequence[str]) -> dict[str, Awaited]:
@@ -276,8 +380,9 @@ class Ledger:
         known: dict[str, Awaited] = {}
         for some in in_batches(names, BATCH_GET_LIMIT):
             for found in self._batch_get([proof_key(portal, connection, name) for name in some]):
-                each = _AWAITED.validate_python(found)
-                known[each.name] = each
+                each = _readable(found, _AWAITED)
+                if each is not None:
+                    known[each.name] = each
         return known
 
     def note_proof(self, known: Awaited, item_id: str) -> Awaited:
@@ -290,7 +395,22 @@ class Ledger:
     def status(self, portal: str, connection: str) -> ConnectionStatus:
         """Return what is known of a connection; a fresh status where nothing is."""
         found = self._get(status_key(portal, connection))
-        return ConnectionStatus(portal, connection) if found is None else _STATUS.validate_python(found)
+        return ConnectionStatus(portal, connection) if found is None else _STATUS.read(found)
+
+    def statuses(self, portal: str, connections: Sequence[str]) -> dict[str, ConnectionStatus]:
+        """Return what is known of these connections, by name: one batched read per 100."""
+        known = {name: ConnectionStatus(portal, name) for name in connections}
+        for some in in_batches(connections, BATCH_GET_LIMIT):
+            for found in self._batch_get([status_key(portal, name) for name in some]):
+                status = _readable(found, _STATUS)
+                if status is not None:
+                    known[status.connection] = status
+        return known
+
+    def is_due(self, work: Work, portal: str, connection: str) -> bool:
+        """Return whether any work of a kind is due, by the index, which may be a moment behind: one row is read."""
+        values = {":queue": due_queue(work, portal, connection), ":now": sortable(self.clock())}
+        return bool(self._pages("dueQueue = :queue AND dueAt <= :now", values, 1, IndexName="due"))
 
     def change_status(
         self, status: ConnectionStatus, change: Callable[[ConnectionStatus], ConnectionStatus]
@@ -317,7 +437,9 @@ class Ledger:
     def erasing(self, portal: str, connection: str) -> Iterator[ItemRow | DropRow]:
         """Yield the rows whose erasure was begun and has not ended, the longest waiting first."""
         for found in self._due(Work.ERASE, portal, connection):
-            yield _row_of(found)
+            row = _row_of(found)
+            if row is not None:
+                yield row
 
     def opened_before(self, place: Place, moment: datetime) -> Iterator[ItemRow | DropRow]:
         """Yield the rows of a shelf that were opened before then, oldest first, a hundred of them in memory."""
@@ -336,11 +458,10 @@ class Ledger:
             self._client.delete_item(TableName=self._table, Key=_dump_key(word_key(row, word)))
 
     def expire_notes(self, row: DropRow, at: datetime) -> None:
-        """Let the notes that a drop is the newest of its key end with its row; those of a newer drop stay."""
+        """Let the note that a drop is the newest of its key end with its row; that of a newer drop stays."""
         attributes = {"sequence": row.sequence, "versionId": row.version_id, "expiresAt": int(at.timestamp())}
-        for key in (newest_key(row), newest_sent_key(row)):
-            is_own = {":version": row.version_id}
-            self._put(key, attributes, "#version = :version", is_own, {"#version": "versionId"})
+        is_own = {":version": row.version_id}
+        self._put(newest_key(row), attributes, "#version = :version", is_own, {"#version": "versionId"})
 
     # --- what people did ---
 
@@ -350,7 +471,7 @@ class Ledger:
             last = self._last_deed(deed.portal, deed.connection)
             noted = next_deed(replace(deed, by=deed.by or self._by()), last)
             key = deed_key(noted.portal, noted.connection, noted.number)
-            if self._put(key, _DEED.dump_python(noted, mode="json"), "attribute_not_exists(pk)"):
+            if self._put(key, _DEED.written(noted), "attribute_not_exists(pk)"):
                 return noted
         raise Retry("TRAIL_CONTENDED", "too many people do something with this connection at once")
 
@@ -358,12 +479,12 @@ class Ledger:
         """Return up to `limit` actions of a trail, the first of them the one `after` that number."""
         pk, since = deed_key(portal, connection, after)
         condition = "pk = :place AND sk > :after"
-        return [_DEED.validate_python(each) for each in self._pages(condition, {":place": pk, ":after": since}, limit)]
+        return [_DEED.read(each) for each in self._pages(condition, {":place": pk, ":after": since}, limit)]
 
     def _last_deed(self, portal: str, connection: str) -> Deed | None:
         place = {":place": deed_key(portal, connection, 0)[0]}
         found = self._pages("pk = :place", place, 1, ScanIndexForward=False, ConsistentRead=True)
-        return _DEED.validate_python(found[0]) if found else None
+        return _DEED.read(found[0]) if found else None
 
     # --- what people look for ---
 
@@ -394,7 +515,7 @@ class Ledger:
     def versions_of(self, bucket: str, key: str, *, limit: int) -> list[DropRow]:
         """Return up to `limit` versions of an outbox key, in no order."""
         found = self._pages("pk = :place", {":place": drop_partition(bucket, key)}, limit)
-        return [_DROP.validate_python(each) for each in found if "state" in each]
+        return [_DROP.read(each) for each in found if "state" in each]
 
     def rows(self, keys: Sequence[Key]) -> dict[Key, ItemRow | DropRow]:
         """Return the rows of items and drops by their keys, in that order; one that is not there is left out."""
@@ -402,7 +523,8 @@ class Ledger:
         for some in in_batches(keys, BATCH_GET_LIMIT):
             for each in self._batch_get(some):
                 row = _row_of(each)
-                found[key_of(row)] = row
+                if row is not None:
+                    found[key_of(row)] = row
         return {key: found[key] for key in keys if key in found}
 
     def _shelf(
@@ -429,31 +551,30 @@ class Ledger:
         pages = self._client.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression=condition,
-            ExpressionAttributeValues={name: _serialize(value) for name, value in values.items()},
+            ExpressionAttributeValues={name: attribute_of(value) for name, value in values.items()},
             PaginationConfig=paging,
             **more,
         )
         for page in pages:
-            yield from ({name: _deserialize(value) for name, value in each.items()} for each in page["Items"])
+            yield from ({name: value_of(value) for name, value in each.items()} for each in page["Items"])
 
     def _note_words(self, row: ItemRow | DropRow, words: Sequence[Word]) -> None:
         """Let a row be found by words, before it says them itself, so that no crash leaves one that is not found."""
-        pk, sk = key_of(row)
-        said = {"ofPk": pk, "ofSk": sk, "at": begin_of(row)}
         for word in words:
-            self._put(word_key(row, word), said, "attribute_not_exists(pk)")
+            self._put(word_key(row, word), _said_of(row), "attribute_not_exists(pk)")
 
     # --- the table ---
 
-    def _open(self, row: Lived, codec: TypeAdapter[Lived]) -> Lived | None:
+    def _open(self, row: Lived, codec: Codec[Lived]) -> Lived | None:
         """Write the first row of an item or a drop and return it sealed; None where there is one."""
         first = sealed(row, self._by())
         if not self._create(key_of(row), first, codec):
             return None
-        _witness(first)
+        for past in first.history:
+            _witness(first, past)
         return first
 
-    def _step(self, key: Key, row: Lived, change: Callable[[Lived], Lived], codec: TypeAdapter[Lived]) -> Lived:
+    def _step(self, key: Key, row: Lived, change: Callable[[Lived], Lived], codec: Codec[Lived]) -> Lived:
         """Let a change happen to an item or a drop, with its steps sealed in the same write."""
 
         def seal(current: Lived) -> Lived:
@@ -462,10 +583,10 @@ class Ledger:
 
         changed = self._change(key, row, seal, codec)
         if changed.seal != row.seal:
-            _witness(changed)
+            _witness(changed, changed.history[-1])
         return changed
 
-    def _change(self, key: Key, row: Row, change: Callable[[Row], Row], codec: TypeAdapter[Row]) -> Row:
+    def _change(self, key: Key, row: Row, change: Callable[[Row], Row], codec: Codec[Row]) -> Row:
         for _ in range(CONFLICT_ROUNDS):
             changed = change(row)
             if changed == row:
@@ -476,13 +597,42 @@ class Ledger:
             found = self._get(key)
             if found is None:
                 raise Retry("LEDGER_ROW_VANISHED", "the row was deleted while it was worked on")
-            row = codec.validate_python(found)
+            current = _readable(found, codec)
+            if current is None:
+                raise Retry("LEDGER_ROW_UNREADABLE", "the row was changed meanwhile into one that cannot be read")
+            row = current
         raise Retry("LEDGER_CONTENDED", "the row is being changed by too many workers at once")
 
-    def _create(self, key: Key, row: Row, codec: TypeAdapter[Row]) -> bool:
+    def _write_all(self, puts: Sequence["PutTypeDef"]) -> bool:
+        """Write rows, all or none; False where one of them cannot be written now."""
+        try:
+            self._client.transact_write_items(TransactItems=[{"Put": put} for put in puts])
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "TransactionCanceledException":
+                return False
+            raise
+        return True
+
+    def _change_of(self, before: ItemRow, after: ItemRow) -> "PutTypeDef":
+        return {
+            "TableName": self._table,
+            "Item": _dump_row(key_of(after), _attributes(after, _ITEM)),
+            "ConditionExpression": "#version = :version",
+            "ExpressionAttributeNames": {"#version": "version"},
+            "ExpressionAttributeValues": {":version": attribute_of(before.version)},
+        }
+
+    def _puts_of(self, row: ItemRow) -> Iterator["PutTypeDef"]:
+        """Yield the writes of an item's words and first row."""
+        for word in row.words:
+            yield {"TableName": self._table, "Item": _dump_row(word_key(row, word), _said_of(row))}
+        first = _dump_row(key_of(row), _attributes(row, _ITEM))
+        yield {"TableName": self._table, "Item": first, "ConditionExpression": "attribute_not_exists(pk)"}
+
+    def _create(self, key: Key, row: Row, codec: Codec[Row]) -> bool:
         return self._put(key, _attributes(row, codec), "attribute_not_exists(pk)")
 
-    def _replace(self, key: Key, row: Row, codec: TypeAdapter[Row], version: int) -> bool:
+    def _replace(self, key: Key, row: Row, codec: Codec[Row], version: int) -> bool:
         condition = "#version = :version" if version else "attribute_not_exists(pk)"
         values = {":version": version} if version else {}
         names = {"#version": "version"} if version else {}
@@ -498,12 +648,12 @@ class Ledger:
     ) -> bool:
         extra: dict[str, Any] = {}
         if values and names:
-            extra["ExpressionAttributeValues"] = {name: _serialize(value) for name, value in values.items()}
+            extra["ExpressionAttributeValues"] = {name: attribute_of(value) for name, value in values.items()}
             extra["ExpressionAttributeNames"] = dict(names)
         try:
             self._client.put_item(
                 TableName=self._table,
-                Item=_dump({"pk": key[0], "sk": key[1], **attributes}),
+                Item=_dump_row(key, attributes),
                 ConditionExpression=condition,
                 **extra,
             )
@@ -533,8 +683,8 @@ class Ledger:
             IndexName="due",
             KeyConditionExpression="dueQueue = :queue AND dueAt <= :now",
             ExpressionAttributeValues={
-                ":queue": _serialize(due_queue(work, portal, connection)),
-                ":now": _serialize(sortable(self.clock())),
+                ":queue": attribute_of(due_queue(work, portal, connection)),
+                ":now": attribute_of(sortable(self.clock())),
             },
         )
         for page in pages:
@@ -543,7 +693,15 @@ class Ledger:
 
 def item_key(portal: str, connection: str, id_: str) -> Key:
     """Return the key of an inbound item's row."""
-    return f"ITEM#{portal}#{connection}#{id_}", "STATE"
+    return _partition(f"ITEM#{portal}#{connection}", id_), "STATE"
+
+
+def _partition(begin: str, name: str) -> str:
+    """Return the partition of what a portal calls so; what a key has no room for stands in it by its digest."""
+    whole = f"{begin}#{name}"
+    if len(whole.encode()) <= PARTITION_BYTES and not HASHED_NAME.fullmatch(name):  # no two names have one place
+        return whole
+    return f"{begin}#sha256:{sha256(name.encode()).hexdigest()}"
 
 
 def drop_partition(bucket: str, key: str) -> str:
@@ -561,11 +719,6 @@ def newest_key(row: DropRow) -> Key:
     return drop_partition(row.bucket, row.key), NEWEST
 
 
-def newest_sent_key(row: DropRow) -> Key:
-    """Return the key of the note which version of an outbox key is the newest that the portal has."""
-    return drop_partition(row.bucket, row.key), NEWEST_SENT
-
-
 def copy_partition(root: str) -> str:
     """Return what the copies of one chain share."""
     return f"ROUTE#{root}"
@@ -578,7 +731,7 @@ def copy_key(copy: RoutedCopy) -> Key:
 
 def proof_key(portal: str, connection: str, name: str) -> Key:
     """Return the key of the delivery that a proof of this name is awaited for."""
-    return f"PROOF#{portal}#{connection}#{name}", "AWAITED"
+    return _partition(f"PROOF#{portal}#{connection}", name), "AWAITED"
 
 
 def deed_key(portal: str, connection: str, number: int) -> Key:
@@ -630,19 +783,18 @@ def opened_at_of(row: ItemRow | DropRow) -> datetime:
     return row.received_at if isinstance(row, DropRow) else row.discovered_at
 
 
-def _attributes(row: Row, codec: TypeAdapter[Row]) -> Attributes:
+def _attributes(row: Row, codec: Codec[Row]) -> Attributes:
     """Return what is written of a row: itself, and where the indexes hold it."""
     return {
-        **codec.dump_python(row, mode="json", exclude_none=True),
+        **_packed(codec.written(row)),
         **_due(row),
         **_shelf_attributes(row),
         **_expiry(row),
     }
 
 
-def _witness(row: ItemRow | DropRow) -> None:
-    """Log the begin of the latest step's digest: what the trail says can so be held against a second place."""
-    past: Past = row.history[-1]
+def _witness(row: ItemRow | DropRow, past: Past) -> None:
+    """Log the begin of a step's digest: what the trail says can so be held against a second place."""
     which = {"version": row.version_id} if isinstance(row, DropRow) else {"id": row.id}
     said = {"state": past.state, "number": past.number, "seal": str(past.digest)[:WITNESS_LETTERS]}
     log.info("step", extra={"connection": row.connection, **which, **said})
@@ -654,9 +806,56 @@ def _due(row: object) -> Attributes:
     return {"dueQueue": due_queue(row.due.work, row.portal, row.connection), "dueAt": sortable(row.due.at)}
 
 
-def _row_of(found: Attributes) -> ItemRow | DropRow:
+def _row_of(found: Attributes) -> ItemRow | DropRow | None:
     """Return an item's or a drop's row, whichever it is."""
-    return _ITEM.validate_python(found) if "id" in found else _DROP.validate_python(found)
+    return _readable(found, _ITEM) if "id" in found else _readable(found, _DROP)
+
+
+def _readable(found: Attributes, codec: Codec[Row]) -> Row | None:
+    """Return a row, None where it cannot be read: that is said and counted, and must not stop the others."""
+    try:
+        return codec.read(found)
+    except ValidationError as error:
+        fields = sorted({str(wrong["loc"][0]) for wrong in error.errors(include_input=False) if wrong["loc"]})
+        said = {"connection": str(found.get("connection")), "id": str(found.get("id")), "fields": fields}
+        log.error("a row of the ledger cannot be read", extra=said)
+        count("LedgerRowUnreadable")
+        count("Crashed")  # a defect, for whose alarm somebody looks
+        return None
+
+
+def record_fits(record: str) -> bool:
+    """Return whether a row has room for a portal's record (JSON)."""
+    return len(record) <= PACKED_FROM_BYTES or len(zlib.compress(record.encode())) <= RECORD_BYTES
+
+
+def _packed(attributes: Attributes) -> Attributes:
+    record = attributes.get("record", "")
+    return attributes if len(record) <= PACKED_FROM_BYTES else {**attributes, "record": zlib.compress(record.encode())}
+
+
+def _is_small(row: ItemRow) -> bool:
+    """Return whether a hundred such rows fit into one write."""
+    return len(row.record or "") <= TRANSACTION_ROW_BYTES
+
+
+def _bundles(rows: Iterable[ItemRow]) -> Iterator[list[ItemRow]]:
+    """Yield rows in lists that are written at once, each with its words."""
+    bundle, actions = list[ItemRow](), 0
+    for row in rows:
+        if actions + 1 + len(row.words) > TRANSACTION_ACTIONS:
+            yield bundle
+            bundle, actions = [], 0
+        bundle.append(row)
+        actions += 1 + len(row.words)
+    if bundle:
+        yield bundle
+
+
+def _said_of(row: ItemRow | DropRow) -> Attributes:
+    """Return what a word says of the row that it finds."""
+    pk, sk = key_of(row)
+    return {"ofPk": pk, "ofSk": sk, "at": begin_of(row)}
 
 
 def _expiry(row: object) -> Attributes:
@@ -677,13 +876,20 @@ def _shelved(found: Attributes) -> Shelved:
 
 
 def _dump(attributes: Attributes) -> dict[str, Any]:
-    return {name: _serialize(value) for name, value in attributes.items() if value is not None}
+    return {name: attribute_of(value) for name, value in attributes.items() if value is not None}
 
 
 def _dump_key(key: Key) -> dict[str, Any]:
     return _dump({"pk": key[0], "sk": key[1]})
 
 
+def _dump_row(key: Key, attributes: Attributes) -> dict[str, Any]:
+    return _dump({"pk": key[0], "sk": key[1], **attributes})
+
+
 def _load(found: Mapping[str, Any]) -> Attributes:
     technical = {"pk", "sk", "dueQueue", "dueAt", "shelf", "shelvedAt", "expiresAt"}
-    return {name: _deserialize(value) for name, value in found.items() if name not in technical}
+    attributes = {name: value_of(value) for name, value in found.items() if name not in technical}
+    if isinstance(packed := attributes.get("record"), bytes):
+        attributes["record"] = zlib.decompress(packed).decode()
+    return attributes

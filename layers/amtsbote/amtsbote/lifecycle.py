@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from amtsbote.errors import AmtsboteError, LeaseLost
 from amtsbote.portals.portal import AcknowledgePolicy
@@ -36,6 +36,7 @@ WORDS_AT_MOST = 20  # per item; each is one write
 WORD_BYTES = 200
 WORDS_KEPT_AT_MOST = 100  # of all the words that an item was ever found by: 20 KB of its row
 LISTING = "LISTING"  # what an item waits for that is to be fetched anew
+RECORD_TOO_LARGE = "RECORD_TOO_LARGE"  # the reason of an item whose record no row has room for
 BY_HAND = "BY_HAND"  # the reason of a step that a person wanted
 COMMON_NAMES: Mapping[str, str] = {"form.json": "digitale-gemeinde", "instance.json": "altinn"}
 """File names that every item of a portal has (contract, section 2), and the portal; nobody is found by them."""
@@ -156,6 +157,7 @@ class ItemRow:
     waiting_for: str | None = None
     fence: int = 0
     lease_until: datetime | None = None
+    not_before: datetime | None = None  # a fetch that comes earlier was asked for before the item was deferred
     queued: int = 0
     attempts: int = 0
     due: Due | None = None
@@ -175,34 +177,29 @@ class ImpossibleTransition(AmtsboteError):
         super().__init__("IMPOSSIBLE_TRANSITION", f"{type(event).__name__} cannot happen in state {state}")
 
 
-@dataclass(frozen=True)
-class Hydrated:
-    """A waiting item can now be fetched; its record is the new one."""
+class Hydrated(NamedTuple):
+    """A waiting item can now be fetched; its record is the new one, None where that is too large to be kept."""
 
-    record: str
+    record: str | None
 
 
-@dataclass(frozen=True)
-class Requeued:
+class Requeued(NamedTuple):
     """The fetch request has to be queued again: it was not taken up, or its worker's lease ran out."""
 
 
-@dataclass(frozen=True)
-class Reopened:
-    """The portal still lists an item that was unavailable."""
+class Reopened(NamedTuple):
+    """The portal still lists an item that was unavailable; its record is None where that is too large to be kept."""
 
-    record: str
+    record: str | None
 
 
-@dataclass(frozen=True)
-class LeaseTaken:
+class LeaseTaken(NamedTuple):
     """A worker begins to fetch and has until then."""
 
     until: datetime
 
 
-@dataclass(frozen=True)
-class Committed:
+class Committed(NamedTuple):
     """document.json is written. `fence` is the lease under which it happened."""
 
     fence: int
@@ -210,8 +207,7 @@ class Committed:
     contents: Contents = Contents()
 
 
-@dataclass(frozen=True)
-class Deferred:
+class Deferred(NamedTuple):
     """The fetch failed for now and is tried again at `until`."""
 
     fence: int
@@ -219,71 +215,61 @@ class Deferred:
     reason: str
 
 
-@dataclass(frozen=True)
-class FoundUnreadable:
+class FoundUnreadable(NamedTuple):
     """The bytes are in quarantine."""
 
     fence: int
     reason: str
 
 
-@dataclass(frozen=True)
-class FoundGone:
+class FoundGone(NamedTuple):
     """The portal has the item no longer, or another client holds it."""
 
     reason: str
     fence: int | None = None  # None: said in answer to an acknowledgement, where no lease is held
 
 
-@dataclass(frozen=True)
-class AcknowledgeWanted:
+class AcknowledgeWanted(NamedTuple):
     """The portal shall be told of a stored item, which so far nobody meant to tell it of; or a person wants it now."""
 
     by_hand: bool = False
 
 
-@dataclass(frozen=True)
-class Acknowledged:
+class Acknowledged(NamedTuple):
     """The portal has confirmed this very item."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class AcknowledgeDeferred:
+class AcknowledgeDeferred(NamedTuple):
     """The portal could not be told yet, or the backend has not processed the document yet."""
 
     until: datetime
     reason: str
 
 
-@dataclass(frozen=True)
-class ErasureBegun:
+class ErasureBegun(NamedTuple):
     """The content is being deleted, of a row that was in this state and had made its last step by then."""
 
     state: str
     ended_by: datetime
 
 
-@dataclass(frozen=True)
-class Erased:
+class Erased(NamedTuple):
     """Nothing of the content is left. The row itself is kept until then; None: for ever."""
 
     keep_until: datetime | None
 
 
-@dataclass(frozen=True)
-class RetryWanted:
+class RetryWanted(NamedTuple):
     """A person wants an item again that is in quarantine or unavailable: fetched, or told of where it is stored."""
 
 
-@dataclass(frozen=True)
-class ContentLost:
+class ContentLost(NamedTuple):
     """A person wants a stored item, of which files are lost, fetched anew; its record comes with the portal's list."""
 
 
-@dataclass(frozen=True)
-class Released:
+class Released(NamedTuple):
     """A person has let quarantined bytes into the inbox as they are; document.json is written."""
 
     policy: AcknowledgePolicy
@@ -310,22 +296,29 @@ ItemEvent = (
 )
 
 
-def opened(portal: str, connection: str, finding: Finding, record: str, now: datetime) -> ItemRow:
-    """Return the first row of an item that a portal lists; one that waits for something is not due yet."""
-    return ItemRow(
+def opened(portal: str, connection: str, finding: Finding, record: str | None, now: datetime) -> ItemRow:
+    """Return the first row of an item that a portal lists; one that waits for something is not due yet.
+
+    One whose record is too large to be kept (None) is set aside in QUARANTINED: document.json would have to hold it.
+    """
+    row = ItemRow(
         portal=portal,
         connection=connection,
         id=finding.id,
         state=State.DISCOVERED,
         discovered_at=now,
         created_at=finding.created_at,
-        waiting_for=finding.waiting_for,
-        due=None if finding.waiting_for else Due(Work.FETCH, now + REQUEUE_AFTER),
-        record=record,
         hints=dict(finding.hints),
-        history=(Past(now, State.DISCOVERED, finding.waiting_for),),
-        words=words_of(record),
     )
+    if record is None:
+        return _set_aside(row, now)
+    due = None if finding.waiting_for else Due(Work.FETCH, now + REQUEUE_AFTER)
+    known = replace(row, waiting_for=finding.waiting_for, due=due, record=record, words=words_of(record))
+    return _step(known, State.DISCOVERED, now, finding.waiting_for)
+
+
+def _set_aside(row: ItemRow, now: datetime) -> ItemRow:
+    return _step(replace(row, waiting_for=None, due=None, record=None), State.QUARANTINED, now, RECORD_TOO_LARGE)
 
 
 def advance(row: ItemRow, event: ItemEvent, now: datetime) -> ItemRow:
@@ -352,8 +345,12 @@ def advance(row: ItemRow, event: ItemEvent, now: datetime) -> ItemRow:
 
 
 def lease_is_free(row: ItemRow, now: datetime) -> bool:
-    """Return whether a worker may take the item: nobody works on it, or the one who did is out of time."""
-    waiting = row.state is State.DISCOVERED and row.waiting_for is None
+    """Return whether a worker may take the item: nobody works on it, or the one who did is out of time.
+
+    One that was deferred is not taken before its time, however many requests for it are in the queue.
+    """
+    ready = row.waiting_for is None and (row.not_before is None or row.not_before <= now)
+    waiting = row.state is State.DISCOVERED and ready
     expired = row.state is State.FETCHING and row.lease_until is not None and row.lease_until <= now
     return waiting or expired
 
@@ -361,12 +358,16 @@ def lease_is_free(row: ItemRow, now: datetime) -> bool:
 def _queued_again(row: ItemRow, event: Hydrated | Requeued | Reopened, now: datetime) -> ItemRow:
     first = replace(row, queued=0, due=Due(Work.FETCH, now + REQUEUE_AFTER))
     match event:
+        case Hydrated(None) if row.state is State.DISCOVERED and row.waiting_for:
+            return _set_aside(row, now)
         case Hydrated(record) if row.state is State.DISCOVERED and row.waiting_for:
             ready = found_by(replace(first, waiting_for=None, record=record), words_of(record))
             return _step(ready, State.DISCOVERED, now, "READY")
         case Requeued() if lease_is_free(row, now):
             pause = min(REQUEUE_AFTER * 2 ** min(row.queued, 10), REQUEUE_AT_MOST)
             return replace(row, queued=row.queued + 1, due=Due(Work.FETCH, now + pause))
+        case Reopened(None) if _may_come_again(row):
+            return _set_aside(replace(row, expires_at=None), now)
         case Reopened(record) if _may_come_again(row):
             again = found_by(replace(first, record=record, expires_at=None), words_of(record))
             return _step(again, State.DISCOVERED, now, "LISTED_AGAIN")
@@ -376,7 +377,8 @@ def _queued_again(row: ItemRow, event: Hydrated | Requeued | Reopened, now: date
 def _leased(row: ItemRow, until: datetime, now: datetime) -> ItemRow:
     if not lease_is_free(row, now):
         raise ImpossibleTransition(row.state, LeaseTaken(until))
-    taken = replace(row, lease_until=until, fence=row.fence + 1, attempts=row.attempts + 1, due=Due(Work.FETCH, until))
+    tried = replace(row, fence=row.fence + 1, attempts=row.attempts + 1)
+    taken = replace(tried, lease_until=until, not_before=None, due=Due(Work.FETCH, until))
     return _step(taken, State.FETCHING, now)
 
 
@@ -389,7 +391,7 @@ def _fetched(row: ItemRow, event: Committed | Deferred | FoundUnreadable, now: d
         case Committed(policy=policy, contents=contents):
             return _stored(free, policy, contents, now)
         case Deferred(until=until, reason=reason):
-            later = replace(free, due=Due(Work.FETCH, until + RETRY_GRACE))
+            later = replace(free, not_before=until, due=Due(Work.FETCH, until + RETRY_GRACE))
             return _step(later, State.DISCOVERED, now, reason)
         case FoundUnreadable(reason=reason):
             return _step(free, State.QUARANTINED, now, reason)
@@ -408,6 +410,8 @@ def _decided(row: ItemRow, event: RetryWanted | Released | ContentLost, now: dat
     match event:
         case RetryWanted() if row.state is State.UNAVAILABLE and has_been_stored(row):
             return _step(replace(row, due=Due(Work.ACKNOWLEDGE, now)), State.STORED, now, BY_HAND)
+        case RetryWanted() if row.state is State.QUARANTINED and row.record is None:
+            return _step(replace(row, waiting_for=LISTING), State.DISCOVERED, now, BY_HAND)  # its record comes with it
         case RetryWanted() if row.state in (State.QUARANTINED, State.UNAVAILABLE):
             again = replace(row, queued=0, due=Due(Work.FETCH, now + REQUEUE_AFTER))
             return _step(again, State.DISCOVERED, now, BY_HAND)

@@ -11,7 +11,9 @@ from pydantic.alias_generators import to_camel
 class Message(BaseModel):
     """A request in a queue."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True
+    )
 
     def body(self) -> dict[str, Any]:
         """Return the JSON object that is sent."""

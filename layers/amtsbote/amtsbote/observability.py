@@ -1,5 +1,6 @@
 """Logs and metrics: one logger, one set of metrics, one decorator for handlers. Nothing personal, nothing secret."""
 
+import gc
 import json
 import logging
 import os
@@ -26,14 +27,16 @@ CONNECTION_DIMENSIONS = [*PORTAL_DIMENSIONS, "connection"]
 class Metrics:
     """What one invocation counts, written at its end as lines of CloudWatch's embedded metric format.
 
-    One invocation may serve several connections side by side, so each has a line of its own, which counts for the
-    portal alone and for portal and connection; what belongs to no connection counts for the portal alone. Counters of
-    an invocation are summed, of its ages the highest is kept: a line never grows with the work. Safe in threads.
+    One invocation may serve several connections side by side, so each has a line of its own, which names it and counts
+    for the portal; where `by_connection` is set, the connection is a dimension, too, and has its price. What belongs to
+    no connection counts for the portal alone. Counters of an invocation are summed, of its ages the highest is kept: a
+    line never grows with the work. Safe in threads.
     """
 
-    def __init__(self, namespace: str, portal: str = "none") -> None:
+    def __init__(self, namespace: str, portal: str = "none", *, by_connection: bool = False) -> None:
         self._namespace = namespace
         self.portal = portal
+        self.by_connection = by_connection
         self._lock = Lock()
         self._values: dict[str | None, dict[str, tuple[MetricUnit, float]]] = {}
         self._cold = True
@@ -67,7 +70,8 @@ class Metrics:
 
     def _line(self, connection: str | None, values: Mapping[str, tuple[MetricUnit, float]]) -> dict[str, Any]:
         described = [{"Name": name, "Unit": unit.value} for name, (unit, _) in values.items()]
-        sets = [PORTAL_DIMENSIONS] if connection is None else [PORTAL_DIMENSIONS, CONNECTION_DIMENSIONS]
+        by_connection = self.by_connection and connection is not None
+        sets = [PORTAL_DIMENSIONS, CONNECTION_DIMENSIONS] if by_connection else [PORTAL_DIMENSIONS]
         directive = {"Namespace": self._namespace, "Dimensions": sets, "Metrics": described}
         line: dict[str, Any] = {
             "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]},
@@ -92,11 +96,19 @@ for _name in CHATTY:
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 log = Logger(service="amtsbote", utc=True)
-metrics = Metrics(os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Amtsbote"))
+metrics = Metrics(
+    os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "Amtsbote"),
+    by_connection=os.environ.get("AMTSBOTE_CONNECTION_METRICS") == "true",
+)
 
 
 def observed(handler: Handler) -> Handler:
-    """Decorate a handler: request id in each log line, metrics flushed, cold starts counted; no event is logged."""
+    """Decorate a handler: request id in each log line, metrics flushed, cold starts counted; no event is logged.
+
+    It ends what `initialisation` has begun.
+    """
+    gc.freeze()
+    gc.enable()
     metrics.portal = os.environ.get("AMTSBOTE_PORTAL") or "none"
 
     @wraps(handler)
@@ -113,8 +125,8 @@ def observed(handler: Handler) -> Handler:
 def count(name: str, value: float = 1, *, connection: str | None = None) -> None:
     """Add to a counter of this portal and, if given, of a connection that exists; nothing is written of a zero.
 
-    A connection's name becomes a dimension, which is kept for months and has its price: never pass what a drop merely
-    claims to be for.
+    A connection's name may become a dimension, which is kept for months and has its price: never pass what a drop
+    merely claims to be for.
     """
     if value:
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value, connection=connection)

@@ -1,8 +1,9 @@
 """The outbox: one version of a dropped object, and how its bytes are read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
-from io import RawIOBase
+from io import BytesIO, RawIOBase
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,9 +19,10 @@ from amtsbote.storage import MARKED_DELETED, MISSING, code_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 UNNAMED_VERSION = "null"
+FIRST_BYTES = 64 * 1024  # of a drop, which come with the answer that says how large it is; most drops are no larger
+NOTHING_THERE = "InvalidRange"  # what S3 answers to a range of an empty object
 SKIP_BYTES = 1024 * 1024
 BROKEN_LINE = (BotoCoreError, HTTPError, OSError)  # whichever layer notices first
 
@@ -74,16 +76,18 @@ class Outbox:
         yield from self._all_versions(bucket, dropped.key)
 
     def drop(self, version: Version, address: DropAddress) -> Drop:
-        """Return the drop that a version is. Reject when the object has vanished since."""
+        """Return the drop that a version is, a small one read already. Reject when the object has vanished since."""
         try:
-            head = self._client.head_object(Bucket=version.bucket, Key=version.key, VersionId=version.version_id)
+            facts, first = self._look(version)
         except ClientError as error:
             if code_of(error) in MISSING | MARKED_DELETED:
                 raise Reject(
                     "OBJECT_VANISHED", "the object was deleted before it could be delivered; drop it again"
                 ) from error
             raise
-        return self._drop_of(version, address, head)
+        except BROKEN_LINE as error:
+            raise _unreadable(error) from error
+        return self._drop_of(version, address, facts, first)
 
     def dropped(self, bucket: str, prefix: str, after: str | None) -> Iterator[tuple[str, list[Dropped]]]:
         """Yield the versions below a prefix, a thousand at a time, each time with the place that they end at.
@@ -102,19 +106,31 @@ class Outbox:
         """Delete one version of an object for good; one that is not there is no error."""
         self._client.delete_object(Bucket=bucket, Key=key, VersionId=version_id)
 
-    def _drop_of(self, version: Version, address: DropAddress, head: "HeadObjectOutputTypeDef") -> Drop:
-        metadata = {name.lower(): value for name, value in head.get("Metadata", {}).items()}
+    def _look(self, version: Version) -> tuple[Mapping[str, Any], bytes]:
+        """Return what S3 says of a version, and its first bytes."""
+        place: Any = {"Bucket": version.bucket, "Key": version.key, "VersionId": version.version_id}
+        try:
+            answer = self._client.get_object(**place, Range=f"bytes=0-{FIRST_BYTES - 1}")
+        except ClientError as error:
+            if code_of(error) != NOTHING_THERE:
+                raise
+            return cast(Any, self._client.head_object(**place)), b""
+        with closing(Content(cast(BinaryIO, answer["Body"]))) as body:
+            return answer, _read_whole(body, min(_size_of(answer), FIRST_BYTES))
+
+    def _drop_of(self, version: Version, address: DropAddress, facts: Mapping[str, Any], first: bytes = b"") -> Drop:
+        metadata = {name.lower(): value for name, value in facts.get("Metadata", {}).items()}
         return Drop(
             key=version.key,
             version_id=version.version_id,
             path=address.path,
-            size=head["ContentLength"],
-            content_type=head.get("ContentType", "application/octet-stream"),
+            size=_size_of(facts),
+            content_type=facts.get("ContentType", "application/octet-stream"),
             metadata=without_mark(metadata),
             reference=drop_reference(version.bucket, version.key, version.version_id),
-            read=lambda start, length: self._read(version, start, length),
+            read=lambda start, length: self._part(version, start, length, first),
             bucket=version.bucket,
-            modified=head.get("LastModified"),
+            modified=facts.get("LastModified"),
             beside=lambda name: self._beside(version, address, name),
             provenance=provenance_of(metadata),
         )
@@ -129,7 +145,11 @@ class Outbox:
                 return None
             raise
         found = Version(version.bucket, key, head.get("VersionId", UNNAMED_VERSION), version.sequence)
-        return self._drop_of(found, replace(address, path=(*address.path[:-1], name)), head)
+        return self._drop_of(found, replace(address, path=(*address.path[:-1], name)), cast(Any, head))
+
+    def _part(self, version: Version, start: int, length: int, first: bytes) -> BinaryIO:
+        end = start + length
+        return BytesIO(first[start:end]) if end <= len(first) else self._read(version, start, length)
 
     def _read(self, version: Version, start: int, length: int) -> BinaryIO:
         try:
@@ -156,6 +176,22 @@ class Outbox:
         found = [each for page in pages for each in page.get("Versions", []) if each["Key"] == key]
         for number, each in enumerate(reversed(found)):
             yield Version(bucket, key, each["VersionId"], f"{each['LastModified']:%Y%m%dT%H%M%S}-{number:06d}")
+
+
+def _size_of(facts: Mapping[str, Any]) -> int:
+    """Return an object's whole length, also where a range of it was answered."""
+    whole = facts.get("ContentRange", "").rpartition("/")[2]
+    return int(whole or facts["ContentLength"])
+
+
+def _read_whole(body: Content, length: int) -> bytes:
+    blocks = bytearray()
+    while len(blocks) < length:
+        block = body.read(length - len(blocks))
+        if not block:
+            raise Retry(UNREADABLE, "the object is shorter than it was")
+        blocks += block
+    return bytes(blocks)
 
 
 def _skip(body: BinaryIO, count: int) -> None:

@@ -72,7 +72,7 @@ OF_THE_PORTAL = frozenset({Part.ARRIVING, Part.QUARANTINED, Part.WAITING})
 class Written(BaseModel):
     """A part of a report, in JSON with camelCase names."""
 
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
 
 class Difference(Written):

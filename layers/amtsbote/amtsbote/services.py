@@ -1,4 +1,8 @@
-"""What the verbs work with, made once per process from the settings; boto3 clients only where they are needed."""
+"""What the verbs work with, made once per process from the settings: each part, its client and its module when needed.
+
+This is the one place that imports late. A function uses a few of the parts, and what it has not loaded costs its first
+invocation nothing.
+"""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -6,31 +10,28 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import requests
-
-from amtsbote.connections import Connections
-from amtsbote.copying import Copier
-from amtsbote.deadline import Deadline
-from amtsbote.dropbook import LedgerDropBook
-from amtsbote.events import EventBus
-from amtsbote.http import Transport, new_session
-from amtsbote.inbox import Inbox
 from amtsbote.ledger import Ledger
-from amtsbote.outbox import Outbox
-from amtsbote.portals import portal_named
-from amtsbote.portals.portal import Portal, Tools
 from amtsbote.queues import Queue
-from amtsbote.receipts import Receipts
-from amtsbote.reports import Reports
-from amtsbote.secret_versions import SecretVersions
 from amtsbote.settings import Settings
 from amtsbote.status import ConnectionStatus
 from amtsbote.times import now
 from amtsbote.tokens import TokenCache
-from amtsbote.vault import KmsVault
 
 if TYPE_CHECKING:
+    import requests
     from mypy_boto3_s3 import S3Client
+
+    from amtsbote.connections import Connections
+    from amtsbote.copying import Copier
+    from amtsbote.deadline import Deadline
+    from amtsbote.events import EventBus
+    from amtsbote.inbox import Inbox
+    from amtsbote.outbox import Outbox
+    from amtsbote.portals.portal import Portal, Tools
+    from amtsbote.receipts import Receipts
+    from amtsbote.reports import Reports
+    from amtsbote.secret_versions import SecretVersions
+    from amtsbote.vault import KmsVault
 
 ClientFactory = Callable[[str], Any]
 
@@ -47,8 +48,10 @@ class Services:
         self._statuses: dict[str, tuple[datetime, ConnectionStatus]] = {}
 
     @cached_property
-    def portal(self) -> Portal:
+    def portal(self) -> "Portal":
         """Return the portal that this function serves."""
+        from amtsbote.portals import portal_named
+
         return portal_named(self.settings.portal)
 
     @cached_property
@@ -57,42 +60,58 @@ class Services:
         return Ledger(self._client("dynamodb"), self.settings.ledger_table, self.clock, lambda: self.settings.verb)
 
     @cached_property
-    def connections(self) -> Connections:
+    def connections(self) -> "Connections":
         """Return the connections of this function's portal."""
-        return Connections(self._client("secretsmanager"), self.portal)
+        from amtsbote.connections import Connections
 
-    def secret_versions(self, secret_id: str) -> SecretVersions:
+        return Connections(self._client("secretsmanager"), self.portal, self.clock)
+
+    def secret_versions(self, secret_id: str) -> "SecretVersions":
         """Return the versions of a secret, by its name or ARN; nothing of it is cached."""
+        from amtsbote.secret_versions import SecretVersions
+
         return SecretVersions(self._client("secretsmanager"), secret_id)
 
     @cached_property
-    def inbox(self) -> Inbox:
+    def inbox(self) -> "Inbox":
         """Return the inbox."""
+        from amtsbote.inbox import Inbox
+
         return Inbox(self._s3, self.settings.inbox_bucket, self.settings.file_bytes_at_most)
 
     @cached_property
-    def outbox(self) -> Outbox:
+    def outbox(self) -> "Outbox":
         """Return the outbox."""
+        from amtsbote.outbox import Outbox
+
         return Outbox(self._s3)
 
     @cached_property
-    def copier(self) -> Copier:
+    def copier(self) -> "Copier":
         """Return what copies from the inbox into the outbox."""
+        from amtsbote.copying import Copier
+
         return Copier(self._s3)
 
     @cached_property
-    def receipts(self) -> Receipts:
+    def receipts(self) -> "Receipts":
         """Return the receipts."""
+        from amtsbote.receipts import Receipts
+
         return Receipts(self._s3, self.settings.inbox_bucket, self.ledger)
 
     @cached_property
-    def reports(self) -> Reports:
+    def reports(self) -> "Reports":
         """Return the reports of comparisons."""
+        from amtsbote.reports import Reports
+
         return Reports(self._s3, self.settings.inbox_bucket)
 
     @cached_property
-    def bus(self) -> EventBus:
+    def bus(self) -> "EventBus":
         """Return the stack's event bus."""
+        from amtsbote.events import EventBus
+
         return EventBus(self._client("events"), self.settings.event_bus)
 
     @cached_property
@@ -104,8 +123,12 @@ class Services:
         """Return a queue."""
         return Queue(self._sqs, url)
 
-    def tools(self, deadline: Deadline) -> Tools:
+    def tools(self, deadline: "Deadline") -> "Tools":
         """Return what an adapter works with during one invocation."""
+        from amtsbote.dropbook import LedgerDropBook
+        from amtsbote.http import Transport
+        from amtsbote.portals.portal import Tools
+
         transport = Transport(deadline, allow_loopback=self.settings.allow_loopback, session=self._session)
         return Tools(transport, self.tokens, self.clock, LedgerDropBook(self.ledger), self._vault)
 
@@ -122,7 +145,9 @@ class Services:
         return status
 
     @cached_property
-    def _vault(self) -> KmsVault | None:
+    def _vault(self) -> "KmsVault | None":
+        from amtsbote.vault import KmsVault
+
         key = self.settings.vault_key
         return KmsVault(self._client("kms"), key) if key else None
 
@@ -136,5 +161,7 @@ class Services:
         return self._client("sqs")
 
     @cached_property
-    def _session(self) -> requests.Session:
+    def _session(self) -> "requests.Session":
+        from amtsbote.http import new_session
+
         return new_session()

@@ -3,23 +3,30 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-
-from amtsbote.retention import Rules, checked_audit_days, read_rules
-from amtsbote.routing import RoutingRules, read_routing_rules
 
 PREFIX = "AMTSBOTE_"
 Needed = Annotated[str, Field(min_length=1)]  # by every function
 
 
-def _rules(said: object) -> object:
+def _retention_rules(said: object) -> object:
+    from amtsbote.retention import read_rules  # here and below: what only one function has is loaded by that one
+
     return read_rules(said) if isinstance(said, str) else said
 
 
 def _routing_rules(said: object) -> object:
+    from amtsbote.routing import read_routing_rules
+
     return read_routing_rules(said) if isinstance(said, str) else said
+
+
+def _audit_days(days: int) -> int:
+    from amtsbote.retention import checked_audit_days
+
+    return checked_audit_days(days)
 
 
 class Settings(BaseModel):
@@ -45,9 +52,10 @@ class Settings(BaseModel):
     overlap_hours: int = 48
     file_mebibytes: Annotated[int, Field(ge=1)] = 10_240  # of one file that comes in
     allow_loopback: bool = False
-    routing_rules: Annotated[RoutingRules, BeforeValidator(_routing_rules)] = RoutingRules()
-    retention_rules: Annotated[Rules, BeforeValidator(_rules)] = Rules()
-    audit_days: Annotated[int, AfterValidator(checked_audit_days)] = 0
+    connection_metrics: bool = False  # which observability reads by itself, as it is there first
+    routing_rules: Annotated[Any, BeforeValidator(_routing_rules)] = None  # RoutingRules
+    retention_rules: Annotated[Any, BeforeValidator(_retention_rules)] = None  # retention.Rules
+    audit_days: Annotated[int, AfterValidator(_audit_days)] = 0
     settle_seconds: int | None = None  # of a rotation; the function that rotates is the only one without a queue
 
     @model_validator(mode="after")

@@ -5,11 +5,16 @@ from datetime import datetime, timedelta
 
 PAUSE_FIRST = timedelta(seconds=30)
 PAUSE_AT_MOST = timedelta(minutes=15)
+TOO_SLOW = "PORTAL_TOO_SLOW"
+TIMEOUTS_IN_A_ROW = 2  # one slow answer is no outage
 
 
 @dataclass(frozen=True)
 class ConnectionStatus:
-    """The status of one connection. `version` 0: not written yet. `pause_until`: not to be tried before that."""
+    """The status of one connection. `version` 0: not written yet. `pause_until`: not to be tried before that.
+
+    `timeouts` counts the tries in a row that its portal let wait in vain.
+    """
 
     portal: str
     connection: str
@@ -21,6 +26,7 @@ class ConnectionStatus:
     failed_at: datetime | None = None
     reason: str | None = None
     pause_until: datetime | None = None
+    timeouts: int = 0
 
     @property
     def healthy(self) -> bool:
@@ -49,8 +55,8 @@ def polled(status: ConnectionStatus, watermark: datetime | None, now: datetime, 
 def recovered(status: ConnectionStatus) -> ConnectionStatus:
     """Return the status of a connection that works (again). A pause that a healthy one's portal asked for runs on."""
     if status.healthy:
-        return status
-    return replace(status, failures=0, failed_at=None, reason=None, pause_until=None)
+        return replace(status, timeouts=0)
+    return replace(status, failures=0, failed_at=None, reason=None, pause_until=None, timeouts=0)
 
 
 def failed(status: ConnectionStatus, reason: str, now: datetime) -> ConnectionStatus:
@@ -60,6 +66,12 @@ def failed(status: ConnectionStatus, reason: str, now: datetime) -> ConnectionSt
     pause = min(PAUSE_FIRST * 2 ** min(status.failures, 10), PAUSE_AT_MOST)
     until = max(now + pause, status.pause_until or now)  # a longer time that the portal asked for runs on
     return replace(status, failures=status.failures + 1, failed_at=now, reason=reason, pause_until=until)
+
+
+def timed_out(status: ConnectionStatus, now: datetime) -> ConnectionStatus:
+    """Return the status after a try that the portal let wait in vain; from the second in a row on that is a failure."""
+    counted = replace(status, timeouts=status.timeouts + 1)
+    return counted if counted.timeouts < TIMEOUTS_IN_A_ROW else failed(counted, TOO_SLOW, now)
 
 
 def throttled(status: ConnectionStatus, until: datetime) -> ConnectionStatus:

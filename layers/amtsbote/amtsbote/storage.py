@@ -14,6 +14,8 @@ JSON_TYPE = "application/json"
 MISSING = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "NoSuchUpload"})
 MARKED_DELETED = frozenset({"405", "MethodNotAllowed"})
 """What S3 answers where the version asked for is a delete marker."""
+REFUSED = "AccessDenied"
+NOT_DELETED = "NOT_DELETED"
 TAKEN = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 
 
@@ -60,6 +62,19 @@ def exists(client: "S3Client", bucket: str, key: str) -> bool:
     return True
 
 
+def delete_version(client: "S3Client", bucket: str, key: str, version_id: str) -> None:
+    """Delete one version of an object for good; one that is not there is no error.
+
+    Retry while S3 keeps it: it is locked (docs/security.md), or the role may not.
+    """
+    try:
+        client.delete_object(Bucket=bucket, Key=key, VersionId=version_id)
+    except ClientError as error:
+        if code_of(error) == REFUSED:
+            raise Retry(NOT_DELETED, "S3 keeps an object that is to be deleted") from error
+        raise
+
+
 def delete_below(client: "S3Client", bucket: str, prefix: str) -> None:
     """Delete every version of the objects directly below a prefix, which ends with a slash; what lies deeper stays.
 
@@ -78,4 +93,4 @@ def _delete(client: "S3Client", bucket: str, versions: list[tuple[str, str]]) ->
     objects: Any = [{"Key": key, "VersionId": version_id} for key, version_id in versions]
     refused = client.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True}).get("Errors", [])
     if refused:
-        raise Retry("NOT_DELETED", f"S3 refused to delete {len(refused)} objects: {refused[0].get('Code')}")
+        raise Retry(NOT_DELETED, f"S3 refused to delete {len(refused)} objects: {refused[0].get('Code')}")

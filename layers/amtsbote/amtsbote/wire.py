@@ -26,13 +26,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from amtsbote.deadline import Deadline
+from amtsbote.deadline import READ_TIMEOUT_SECONDS, Deadline
 from amtsbote.errors import Misconfigured
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-READ_TIMEOUT_SECONDS = 60.0
 ANSWER_SECONDS = 90.0  # from the end of a request to the end of its headers, and of its body where it is no file
 GRACE_SECONDS = 1.0  # so that a call which began in time ends with a timeout, which says more than the deadline
 LEAST_PATIENCE_SECONDS = 0.01  # none at all would mean not to wait, which is another kind of socket

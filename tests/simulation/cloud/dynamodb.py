@@ -2,7 +2,7 @@
 
 import re
 from bisect import insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,8 +21,11 @@ PARTITION, SORT = "pk", "sk"
 INDEXES = {"due": ("dueQueue", "dueAt"), "shelves": ("shelf", "shelvedAt")}
 KEYS_ONLY = frozenset({"shelves"})
 ITEM_BYTES = 400 * 1024
+KEY_BYTES = (2048, 1024)  # of partition and sort
 MOST_KEYS = 100
 COLLECTION_BYTES = 3  # of a list or a map; and one more byte per element
+MOST_ACTIONS = 100
+TRANSACTION_BYTES = 4 * 1024 * 1024
 CODES = ("ConditionalCheckFailedException", "ProvisionedThroughputExceededException", "ResourceNotFoundException")
 
 MOST_ANSWERS = 10**9
@@ -139,16 +142,41 @@ class InMemoryDynamoDb(Client):
         self._check_table("PutItem", TableName)
         key = _key_of("PutItem", Item)
         _check_item(Item)
-        before = self._rows.get(key)
         if ConditionExpression is not None:
             condition = Condition(ConditionExpression, ExpressionAttributeNames or {}, ExpressionAttributeValues or {})
-            if not condition.holds(before or {}):
+            if not condition.holds(self._rows.get(key) or {}):
                 raise refused("PutItem", "ConditionalCheckFailedException", "The conditional request failed")
-        self._rows[key] = after = _copied(Item)
+        self._write(key, Item)
+        return {}
+
+    def transact_write_items(self, *, TransactItems: Sequence[Mapping[str, Mapping[str, Any]]]) -> Answer:
+        """Write up to 100 rows, all or none; TransactionCanceledException where a condition does not hold."""
+        puts = [self._checked_put(action) for action in TransactItems]
+        keys = [_key_of("TransactWriteItems", put["Item"]) for put in puts]
+        size = sum(_size_of(put["Item"]) for put in puts)
+        if not 1 <= len(puts) <= MOST_ACTIONS or len(set(keys)) < len(keys) or size > TRANSACTION_BYTES:
+            raise refused("TransactWriteItems", "ValidationException", "Too many, too large, or one row twice")
+        for key, put in zip(keys, puts, strict=True):
+            if not _condition_of(put).holds(self._rows.get(key) or {}):
+                raise refused("TransactWriteItems", "TransactionCanceledException", "Transaction cancelled")
+        for key, put in zip(keys, puts, strict=True):
+            self._write(key, put["Item"])
+        return {}
+
+    def _checked_put(self, action: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+        ((kind, put),) = action.items()
+        if kind != "Put":
+            raise NotImplementedError(f"a transaction with {kind}")
+        self._check_table("TransactWriteItems", put["TableName"])
+        _check_item(put["Item"])
+        return put
+
+    def _write(self, key: Key, item: Item) -> None:
+        before = self._rows.get(key)
+        self._rows[key] = after = _copied(item)
         self._pass_on(key, after)
         for observer in self.observers:
             observer(before, after)
-        return {}
 
     def delete_item(self, *, TableName: str, Key: Item) -> Answer:
         """Delete a row; one that is not there is no error."""
@@ -262,6 +290,21 @@ def _understood_query(expression: str, values: Mapping[str, Item], partition: st
     return is_asked_for
 
 
+def _condition_of(put: Mapping[str, Any]) -> "Condition | Always":
+    if "ConditionExpression" not in put:
+        return Always()
+    names, values = put.get("ExpressionAttributeNames"), put.get("ExpressionAttributeValues")
+    return Condition(put["ConditionExpression"], names or {}, values or {})
+
+
+class Always:
+    """The condition of a write without one."""
+
+    def holds(self, row: Item) -> bool:
+        """Return True."""
+        return True
+
+
 class Condition:
     """A condition of a write: `attribute_not_exists(a)`, `a = :v`, `a < :v`, or several of them joined by OR."""
 
@@ -321,6 +364,8 @@ def _key_of(operation: str, item: Item) -> Key:
     key = (item.get(PARTITION, {}).get("S"), item.get(SORT, {}).get("S"))
     if not key[0] or not key[1]:
         raise refused(operation, "ValidationException", "The key is not complete, or of another type")
+    if any(_size(part) > most for part, most in zip(key, KEY_BYTES, strict=True)):
+        raise refused(operation, "ValidationException", "Size of hashkey or rangekey has exceeded the maximum")
     return key[0], key[1]
 
 

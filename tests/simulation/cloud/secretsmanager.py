@@ -13,6 +13,7 @@ from tests.simulation.cloud.errors import Exceptions, refused, unsendable
 CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
 TOKEN_LENGTHS = range(32, 65)
 RECOVERY_DAYS = 30
+MOST_AT_ONCE = 20
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:"
 MISSING, INVALID, EXISTS = "ResourceNotFoundException", "InvalidRequestException", "ResourceExistsException"
 PARAMETER = "InvalidParameterException"
@@ -128,6 +129,19 @@ class InMemorySecretsManager(Client):
             "VersionStages": sorted(version.stages),
             "CreatedDate": version.created_at,
         }
+
+    def batch_get_secret_value(self, *, SecretIdList: Sequence[str]) -> Answer:
+        """Return the current values of up to 20 secrets, in no order that could be relied on, and what has none."""
+        if not 1 <= len(SecretIdList) <= MOST_AT_ONCE:
+            raise refused("BatchGetSecretValue", PARAMETER, "The list of secrets is too short or too long")
+        values, errors = [], []
+        for secret_id in reversed(SecretIdList):
+            try:
+                values.append(self.get_secret_value(SecretId=secret_id))
+            except ClientError as error:
+                said = error.response["Error"]
+                errors.append({"SecretId": secret_id, "ErrorCode": said["Code"], "Message": said["Message"]})
+        return {"SecretValues": values, "Errors": errors}
 
     def describe_secret(self, *, SecretId: str) -> Answer:
         """Return what is known of a secret, also of one that is marked for deletion; versions without label are not."""

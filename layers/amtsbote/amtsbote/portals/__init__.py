@@ -12,4 +12,4 @@ def portal_named(name: str) -> Portal:
     """Return the portal of that name; KeyError when there is none."""
     if name not in NAMES:
         raise KeyError(name)
-    return cast(Portal, import_module(f"amtsbote.portals.{name.replace('-', '_')}.adapter").PORTAL)
+    return cast(Portal, import_module(f"amtsbote.portals.{name.replace('-', '_')}.portal").PORTAL)

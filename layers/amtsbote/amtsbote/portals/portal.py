@@ -4,16 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from amtsbote.http import Transport
 from amtsbote.portals.protocols import Destination, Drop, DropBook, NoDrops, Record, Source
-from amtsbote.rotation import Rotator
-from amtsbote.tokens import TokenCache
+
+if TYPE_CHECKING:  # who only reads secrets, as dispatch does, speaks no HTTP and rotates nothing
+    from amtsbote.http import Transport
+    from amtsbote.rotation import Rotator
+    from amtsbote.tokens import TokenCache
 
 
 class AcknowledgePolicy(StrEnum):
@@ -46,7 +48,9 @@ BaseAddress = Annotated[str, AfterValidator(base_address)]
 class SecretPart(BaseModel):
     """A part of a secret: unknown fields are refused, values never shown."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, hide_input_in_errors=True, defer_build=True
+    )
 
 
 class ConnectionSecret(SecretPart):
@@ -86,8 +90,8 @@ class KeyVault(Protocol):
 class Tools:
     """What an adapter works with, all of it bound to the current invocation. Only who seals something has a vault."""
 
-    transport: Transport
-    tokens: TokenCache
+    transport: "Transport"
+    tokens: "TokenCache"
     clock: Callable[[], datetime]
     drops: DropBook = field(default_factory=NoDrops)
     vault: KeyVault | None = None
@@ -102,7 +106,7 @@ class Rotation:
     """
 
     administrator: type[SecretPart]
-    rotator: Callable[[Any, Any, Tools], Rotator]
+    rotator: "Callable[[Any, Any, Tools], Rotator]"
     value_of: Callable[[Any], str]
     with_value: Callable[[dict[str, Any], str], dict[str, Any]]
 

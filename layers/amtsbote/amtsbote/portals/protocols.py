@@ -38,6 +38,17 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """One listed row that nobody can tell an item from: `fields` says what is wrong with it, `id` what it says it is.
+
+    It is left out and stops no other, and the watermark does not pass it.
+    """
+
+    fields: tuple[str, ...]
+    id: str | None = None
+
+
+@dataclass(frozen=True)
 class Item:
     """One item that a verb works on; `prefix` is its key prefix in the inbox, without a trailing slash."""
 
@@ -87,7 +98,7 @@ class Source(Protocol):
     acknowledge_batch: int
     """How many items one acknowledge call of the portal takes."""
 
-    def discover(self, since: datetime | None) -> Iterable[Finding]:
+    def discover(self, since: datetime | None) -> Iterable[Finding | LeftOut]:
         """Return what the portal lists, all pages read; `since` (UTC) is a hint that it may ignore."""
         ...
 

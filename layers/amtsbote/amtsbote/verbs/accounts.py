@@ -1,13 +1,13 @@
 """What the verbs share: the connection of a request, its adapter, and whether it is to be left alone for now."""
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from amtsbote.connections import UnknownConnection
-from amtsbote.deadline import Deadline
+from amtsbote.deadline import READ_TIMEOUT_SECONDS, Deadline
 from amtsbote.errors import AmtsboteError, Misconfigured, Retry
-from amtsbote.health import report_failure, report_throttle
+from amtsbote.health import report_failure, report_throttle, report_timeout
 from amtsbote.lifecycle import ItemRow
 from amtsbote.messages import ConnectionTask
 from amtsbote.observability import count, log, seconds
@@ -15,9 +15,10 @@ from amtsbote.portals.portal import Connection
 from amtsbote.portals.protocols import Destination, Source
 from amtsbote.queues import describe
 from amtsbote.services import Services
-from amtsbote.status import ConnectionStatus, paused
+from amtsbote.status import TOO_SLOW, ConnectionStatus, paused
 
 STATUS_CACHE = timedelta(seconds=5)  # how old the status may be that a fetch or a delivery looks at
+OF_A_PORTAL = ("PORTAL_", "LOGIN_")  # how the codes begin that say what a portal did
 Result = TypeVar("Result")
 
 
@@ -30,6 +31,7 @@ def for_connection(
     schedule, which comes again anyway.
     """
     used: Connection | None = None
+    began = services.clock()
     try:
         used = services.connections.get(task.connection, changed_at=task.changed_at)
         return work(used)
@@ -37,6 +39,8 @@ def for_connection(
         log.info("connection switched off", extra={"connection": task.connection, **describe(gone)})
     except Retry as retry:
         report_throttle(services, task.connection, retry)
+        if _waited_in_vain(retry, began, services):
+            report_timeout(services, task.connection, retry)
         log.warning(
             "left to the next turn", extra={"connection": task.connection, "task": task.task, **describe(retry)}
         )
@@ -92,6 +96,14 @@ def report_oldest_unacknowledged(rows: Iterable[ItemRow], connection: str, servi
     now = services.clock()
     ages = [(now - (row.created_at or row.discovered_at)).total_seconds() for row in rows]
     seconds("OldestUnacknowledgedAge", max([0.0, *ages]), connection=connection)
+
+
+def _waited_in_vain(retry: Retry, began: datetime, services: Services) -> bool:
+    """Return whether a portal kept a try for as long as a single read may take, and gave nothing in the end."""
+    if retry.code == TOO_SLOW:
+        return True
+    took = (services.clock() - began).total_seconds()
+    return took >= READ_TIMEOUT_SECONDS and retry.after_seconds is None and retry.code.startswith(OF_A_PORTAL)
 
 
 def _pause(services: Services, status: ConnectionStatus) -> float:

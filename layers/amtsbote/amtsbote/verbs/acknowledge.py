@@ -13,7 +13,6 @@ from amtsbote.lifecycle import (
     Acknowledged,
     AcknowledgeDeferred,
     FoundGone,
-    ImpossibleTransition,
     ItemEvent,
     ItemRow,
     State,
@@ -28,7 +27,7 @@ from amtsbote.queues import backoff_seconds
 from amtsbote.services import Services
 from amtsbote.verbs.accounts import for_connection, left_alone, report_oldest_unacknowledged, source_of
 
-READERS = 8  # checks of document.json side by side
+READERS = 16  # checks of document.json side by side: as many as there are connections to S3
 LOOKED_AT = 100  # of those that have been due for longest, when the oldest is looked for
 NOT_STORED = "DOCUMENT_JSON_MISSING"
 NOT_PROCESSED = "NOT_PROCESSED_YET"
@@ -91,7 +90,8 @@ def _defer(row: ItemRow, reason: str, services: Services) -> None:
     if reason == NOT_STORED:
         log.error("document.json is missing", extra={"connection": row.connection, "id": row.id, "code": reason})
         count("DocumentMissing", connection=row.connection)
-    _advance(row, AcknowledgeDeferred(next_processed_check(row.attempts, services.clock()), reason), services)
+    later = AcknowledgeDeferred(next_processed_check(row.attempts, services.clock()), reason)
+    services.ledger.advance_all([(row, later)])
 
 
 def _tell(source: Source, rows: Sequence[ItemRow], services: Services) -> int:
@@ -100,7 +100,7 @@ def _tell(source: Source, rows: Sequence[ItemRow], services: Services) -> int:
     answers = {answer.id: answer for answer in source.acknowledge(items)}
     pairs = [(row, answers.get(row.id, _unanswered(row))) for row in rows]
     services.bus.publish_all(_events(pairs))
-    side_by_side(lambda pair: _advance(pair[0], _what_happened(*pair, services), services), pairs, READERS)
+    services.ledger.advance_all([(row, _what_happened(row, answer, services)) for row, answer in pairs])
     done = sum(answer.outcome is AcknowledgeOutcome.DONE for _, answer in pairs)
     count("Acknowledged", done, connection=rows[0].connection)
     log.info("acknowledged", extra={"connection": rows[0].connection, "asked": len(rows), "confirmed": done})
@@ -133,10 +133,3 @@ def _what_happened(row: ItemRow, answer: Acknowledgement, services: Services) ->
     log.warning("acknowledgement deferred", extra=extra)
     pause = timedelta(seconds=backoff_seconds(row.attempts + 1))
     return AcknowledgeDeferred(services.clock() + pause, answer.reason)
-
-
-def _advance(row: ItemRow, event: ItemEvent, services: Services) -> None:
-    try:
-        services.ledger.advance(row, event)
-    except ImpossibleTransition:
-        log.info("changed meanwhile", extra={"connection": row.connection, "id": row.id})

@@ -61,11 +61,12 @@ class LedgerJournal:
 
     def save(self) -> None:
         """Write the state down; LeaseLost when another worker has taken the delivery over."""
-        self.row = self.services.ledger.advance_drop(self.row, Noted(self.row.fence, json.dumps(self.state)))
+        before = self.row
+        self.row = self.services.ledger.advance_drop(before, Noted(before.fence, json.dumps(self.state)))
         if self.state.get(SHOWN) != self._shown:
             self._shown = self.state.get(SHOWN)
             self.count_bytes(self._bytes_shown())
-            self.services.receipts.write(self.row)
+            self.services.receipts.write(self.row, over=before)
 
     def count_bytes(self, sent: int) -> None:
         """Report what has been sent beyond what was reported before."""
@@ -74,6 +75,17 @@ class LedgerJournal:
 
     def _bytes_shown(self) -> int:
         return int((self._shown or {"result": {}})["result"].get("bytesSent", 0))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One try at one version of a drop, and what it is made with."""
+
+    version: Version
+    address: DropAddress
+    attempt: Attempt
+    services: Services
+    deadline: Deadline
 
 
 def deliver(request: DropRequest, attempt: Attempt, services: Services, deadline: Deadline) -> None:
@@ -86,68 +98,98 @@ def deliver(request: DropRequest, attempt: Attempt, services: Services, deadline
 
 
 def _deliver(version: Version, attempt: Attempt, services: Services, deadline: Deadline) -> None:
-    now = services.clock()
-    address, refusal = _address(version.key)
-    row = services.ledger.open_drop(
-        received(version.bucket, version.key, version.version_id, version.sequence, address_of(address), now)
-    )
-    if row.state in ERASED_STATES:
-        return
-    if row.state in ENDED or row.state is DropState.SENT:
-        _tell(row, services)  # the event came again, or a worker died just before it told
-    elif address is None or refusal is not None:
-        _fail(row, refusal or Reject("KEY_FITS_NO_RULE", "the key fits no rule"), services)
-    elif not may_send(row, now):
-        _wait_for_the_other(row, attempt, services)
-    else:
-        _send(row, version, address, attempt, services, deadline)
-
-
-def _address(key: str) -> tuple[DropAddress | None, Reject | None]:
     try:
-        return parse_drop(key), None
+        address = parse_drop(version.key)
     except Reject as refusal:
-        return None, refusal
+        return _refuse(_received(version, ("", ""), services), refusal, services)
+    first = _received(version, (address.portal, address.connection), services)
+    pause = None if attempt.last else _pause(address.connection, services)
+    if pause is not None:
+        return _put_off(services.ledger.open_drop(first), pause, attempt, services)
+    opened, turn = (
+        services.ledger.begin_drop(first, _lease(services)),
+        Turn(version, address, attempt, services, deadline),
+    )
+    if not opened.is_new:
+        return _go_on(opened.row, turn)
+    return _send(opened.row, turn, is_first=opened.is_first)
 
 
-def address_of(address: DropAddress | None) -> tuple[str, str]:
-    """Return (portal, connection), empty where the key fits no rule."""
-    return ("", "") if address is None else (address.portal, address.connection)
+def _received(version: Version, account: tuple[str, str], services: Services) -> DropRow:
+    return received(version.bucket, version.key, version.version_id, version.sequence, account, services.clock())
 
 
-def _send(
-    row: DropRow, version: Version, address: DropAddress, attempt: Attempt, services: Services, deadline: Deadline
-) -> None:
-    if not attempt.last:
-        _require_unpaused(row, services)
-    until = services.clock() + timedelta(seconds=services.settings.lease_seconds)
+def _lease(services: Services) -> SendLease:
+    return SendLease(services.clock() + timedelta(seconds=services.settings.lease_seconds))
+
+
+def _refuse(first: DropRow, refusal: Reject, services: Services) -> None:
+    """Fail a drop whose key fits no rule."""
+    row = services.ledger.open_drop(first)
+    if not _is_settled(row, services):
+        _fail(row, refusal, services)
+
+
+def _put_off(row: DropRow, pause: Retry, attempt: Attempt, services: Services) -> None:
+    """Come again when the connection may be tried; the receipt says meanwhile that the drop has been seen."""
+    if _is_settled(row, services):
+        return
+    if may_send(row, services.clock()):
+        services.receipts.write(row)
+        raise pause
+    _wait_for_the_other(row, attempt, services)
+
+
+def _is_settled(row: DropRow, services: Services) -> bool:
+    """Return whether there is nothing to send; what is out is told: the event came again, or a worker died before."""
+    if row.state in ENDED or row.state is DropState.SENT:
+        _tell(row, services)
+        return True
+    return row.state in ERASED_STATES
+
+
+def _go_on(row: DropRow, turn: Turn) -> None:
+    """Take up a drop that another invocation has opened."""
+    services = turn.services
+    if _is_settled(row, services):
+        return None
+    if not may_send(row, services.clock()):
+        return _wait_for_the_other(row, turn.attempt, services)
     try:
-        leased = services.ledger.advance_drop(row, SendLease(until))
+        leased = services.ledger.advance_drop(row, _lease(services))
     except ImpossibleTransition:
-        return _wait_for_the_other(services.ledger.drop(row), attempt, services)
+        return _wait_for_the_other(services.ledger.drop(row), turn.attempt, services)
+    return _send(leased, turn)
+
+
+def _send(leased: DropRow, turn: Turn, *, is_first: bool = False) -> None:
+    """Send under the lease; `is_first`: the key cannot have a receipt yet."""
+    services, attempt = turn.services, turn.attempt
+    write_receipt = services.receipts.write_first if is_first else services.receipts.write
     try:
-        _send_leased(leased, version, address, services, deadline)
+        write_receipt(leased)  # first of all, so that a drop that has to wait has a receipt too
+        _send_leased(leased, turn)
     except LeaseLost:
-        log.warning("lease lost", extra={"connection": row.connection, "version": row.version_id})
+        log.warning("lease lost", extra={"connection": leased.connection, "version": leased.version_id})
     except (OutOfTime, ConnectionOff):
         services.ledger.advance_drop(leased, Paused(leased.fence))
         raise
     except Misconfigured as error:
-        _retry(leased, as_retry(services, row.connection, error), attempt, services)
+        _retry(leased, as_retry(services, leased.connection, error), attempt, services)
     except Retry as retry:
-        report_throttle(services, row.connection, retry)
+        report_throttle(services, leased.connection, retry)
         _retry(leased, retry, attempt, services)
     except AmtsboteError as error:
         _fail(leased, error, services, fence=leased.fence)
 
 
-def _send_leased(row: DropRow, version: Version, address: DropAddress, services: Services, deadline: Deadline) -> None:
-    services.receipts.write(row)  # first of all, so that a drop that has to wait has a receipt too
-    connection = services.connections.get(address.connection)
-    destination = destination_of(services, connection, deadline)
+def _send_leased(row: DropRow, turn: Turn) -> None:
+    services = turn.services
+    connection = services.connections.get(turn.address.connection)
+    destination = destination_of(services, connection, turn.deadline)
     if destination is None:
         raise ConnectionOff("CONNECTION_PAUSED", "the connection, or its sending direction, is switched off")
-    drop = services.outbox.drop(version, address)
+    drop = services.outbox.drop(turn.version, turn.address)
     row = _with_origin(row, drop, services)
     journal = LedgerJournal(services, row, json.loads(row.journal))
     try:
@@ -159,7 +201,7 @@ def _send_leased(row: DropRow, version: Version, address: DropAddress, services:
     journal.count_bytes(drop.size)
     if delivery.proven_by is not None:
         services.ledger.await_proof(row, delivery.proven_by)
-    _tell(services.ledger.advance_drop(journal.row, Reported(delivery, row.fence, drop.size)), services)
+    _tell(services.ledger.advance_drop(journal.row, Reported(delivery, row.fence, drop.size)), services, journal.row)
 
 
 def _with_origin(row: DropRow, drop: Drop, services: Services) -> DropRow:
@@ -168,17 +210,17 @@ def _with_origin(row: DropRow, drop: Drop, services: Services) -> DropRow:
         return row
     answered_as = services.portal.answered_as(drop) if services.portal.answered_as else None
     originated = services.ledger.advance_drop(row, Originated(row.fence, drop.provenance, answered_as))
-    services.receipts.write(originated)
+    services.receipts.write(originated, over=row)
     return originated
 
 
-def _require_unpaused(row: DropRow, services: Services) -> None:
-    """Raise Retry while the connection is to be left alone; the receipt says meanwhile that the drop has been seen."""
+def _pause(connection: str, services: Services) -> Retry | None:
+    """Return the Retry of a connection that is to be left alone for now."""
     try:
-        require_unpaused(services, row.connection)
-    except Retry:
-        services.receipts.write(row)
-        raise
+        require_unpaused(services, connection)
+    except Retry as pause:
+        return pause
+    return None
 
 
 def _retry(row: DropRow, retry: Retry, attempt: Attempt, services: Services) -> None:
@@ -193,14 +235,25 @@ def _retry(row: DropRow, retry: Retry, attempt: Attempt, services: Services) -> 
 def _fail(
     row: DropRow, error: AmtsboteError, services: Services, *, fence: int | None = None, retryable: bool = False
 ) -> None:
-    message = error.message if error.portal_words is None else f"{error.message}: {error.portal_words}"
     log.error("delivery failed", extra={"connection": row.connection, "version": row.version_id, **describe(error)})
-    _tell(services.ledger.advance_drop(row, Failed(Failure(error.code, message, retryable), fence)), services)
+    failed = services.ledger.advance_drop(row, Failed(failure_of(error, retryable=retryable), fence))
+    _tell(failed, services, row if fence else None)
 
 
-def _tell(row: DropRow, services: Services) -> None:
-    """Bring receipt and event up to the row; only then an ended delivery is no longer due."""
-    publish_update(row, services)
+def failure_of(error: AmtsboteError, *, retryable: bool = False) -> Failure:
+    """Return an error as a receipt says it, with the portal's words."""
+    message = error.message if error.portal_words is None else f"{error.message}: {error.portal_words}"
+    return Failure(error.code, message, retryable)
+
+
+def _tell(row: DropRow, services: Services, before: DropRow | None = None) -> None:
+    """Bring receipt and event up to the row (`before` its latest step); only then an ended delivery is not due."""
+    services.bus.publish(update_of(row, services, before))
+    end(row, services)
+
+
+def end(row: DropRow, services: Services) -> None:
+    """Take note that an ended delivery has been told of; one that goes on stays as it is."""
     if row.state in ENDED:
         connection = existing_connection(row)
         count("Delivered" if row.state is DropState.DELIVERED else "DeliveryFailed", connection=connection)
@@ -213,15 +266,15 @@ def existing_connection(row: DropRow) -> str | None:
     return None if unknown or not row.connection else row.connection
 
 
-def publish_update(row: DropRow, services: Services) -> None:
-    """Write the receipt of a drop and send the event that says so."""
-    key = services.receipts.write(row)
+def update_of(row: DropRow, services: Services, before: DropRow | None = None) -> Event:
+    """Write the receipt of a drop and return the event that says so; `before` is `over` of `Receipts.write`."""
+    key = services.receipts.write(row, before)
     more: Mapping[str, str | list[str]] = {
         "status": status_of(row),
         "versionId": row.version_id,
         "states": [step.state for step in row.steps if STATE_NAME.fullmatch(step.state)],
     }
-    services.bus.publish(Event(EventType.DELIVERY_UPDATED, row.portal, row.connection, row.portal_id, key, more))
+    return Event(EventType.DELIVERY_UPDATED, row.portal, row.connection, row.portal_id, key, more)
 
 
 def _wait_for_the_other(row: DropRow, attempt: Attempt, services: Services) -> None:

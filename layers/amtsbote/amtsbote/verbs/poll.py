@@ -5,16 +5,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from amtsbote.batches import side_by_side
+from amtsbote.batches import in_batches
 from amtsbote.deadline import Deadline
 from amtsbote.events import Event, EventType
 from amtsbote.health import report_recovery
 from amtsbote.keys import receipt_key
+from amtsbote.ledger import record_fits
 from amtsbote.lifecycle import (
     SETTLED,
     AcknowledgeWanted,
     Hydrated,
-    ImpossibleTransition,
     ItemEvent,
     ItemRow,
     Reopened,
@@ -28,13 +28,17 @@ from amtsbote.lifecycle import (
 from amtsbote.messages import ConnectionTask, FetchRequest, Task
 from amtsbote.observability import count, log, seconds
 from amtsbote.portals.portal import AcknowledgePolicy, Connection
-from amtsbote.portals.protocols import Finding
+from amtsbote.portals.protocols import Finding, LeftOut
 from amtsbote.services import Services
 from amtsbote.status import asks_since, polled
 from amtsbote.verbs.accounts import for_connection, left_alone, report_oldest_unacknowledged, source_of
 from amtsbote.verbs.reconcile import Listing, compare, go_on_unlisted
 
-WRITERS = 8  # ledger writes side by side
+ROWS_AT_ONCE = 100  # opened and then queued, so that fetching begins while the rest of a long list is opened
+ID_BYTES = 4096  # ten ids, each letter escaped, fit into one call to a queue or to the bus (256 KB)
+HINTS_BYTES = 4096
+NAMED_AT_MOST = 10  # of the rows left out, in the log
+ID_SHOWN = 40  # letters of one
 RECEIVED_BY_RECIPIENT = "RECEIVED_BY_RECIPIENT"
 
 
@@ -64,17 +68,20 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
         return Polled()
     asked_since, started_at = asks_since(status, services.settings.overlap), services.clock()
     since = None if task.task is Task.RECONCILE else asked_since
-    listed = list(source.discover(since))
+    listed, left_out = _sorted(source.discover(since))
     findings = {finding.id: finding for finding in listed if finding.wanted}
     known = services.ledger.items(connection.portal, connection.name, list(findings))
     fresh = [finding for finding in findings.values() if finding.id not in known]
-    to_fetch = [*_open(fresh, connection, services), *_follow_up(findings.values(), known, connection, services)]
+    new, queued = _open(fresh, connection, services)
+    to_fetch = _follow_up(findings.values(), known, connection, services)
     due = list(services.ledger.due_items(Work.FETCH, connection.portal, connection.name))
-    requeued = _advance_all([(row, Requeued()) for row in due], services)
-    queued = _queue([*to_fetch, *(row.id for row in requeued)], connection, services)
+    requeued = services.ledger.advance_all([(row, Requeued()) for row in due])
+    queued += _queue([*to_fetch, *(row.id for row in requeued)], connection, services)
+    _report(left_out, connection)
     _measure(known.values(), due, connection, services)
     settled = frozenset(id_ for id_, row in known.items() if row.state in SETTLED)
     created = {finding.id: finding.created_at for finding in findings.values()}
+    created |= dict.fromkeys(each.id or "" for each in left_out)  # without a moment: the watermark stays where it is
     watermark = watermark_after(status.watermark, created, settled)
     _tell_proofs(listed, connection, services)
     services.ledger.change_status(
@@ -83,19 +90,58 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
     if task.task is Task.RECONCILE:
         listing = Listing(started_at, findings, known, tuple(fresh), asked_since, source)
         compare(connection, task, listing, services, deadline)
-    return _logged(Polled(len(findings), len(fresh), queued), connection, task)
+    return _logged(Polled(len(findings), new, queued), connection, task)
 
 
-def _open(fresh: Sequence[Finding], connection: Connection, services: Services) -> list[str]:
-    """Open the rows of new items and return the ids of those that can be fetched."""
-    now = services.clock()
+def _sorted(listed: Iterable[Finding | LeftOut]) -> tuple[list[Finding], list[LeftOut]]:
+    """Return the items of a list, and the rows that are left out: also those that no request has room for."""
+    findings, left_out = list[Finding](), list[LeftOut]()
+    for each in listed:
+        out = each if isinstance(each, LeftOut) else _misfit(each)
+        if out is not None:
+            left_out.append(out)
+        elif isinstance(each, Finding):
+            findings.append(each)
+    return findings, left_out
 
-    def open_one(finding: Finding) -> str | None:
-        row = opened(connection.portal, connection.name, finding, _record(finding), now)
-        mine = services.ledger.open(row)
-        return finding.id if mine and finding.waiting_for is None else None
 
-    return [id_ for id_ in side_by_side(open_one, fresh, WRITERS) if id_ is not None]
+def _misfit(finding: Finding) -> LeftOut | None:
+    sizes = {"id": (finding.id, ID_BYTES), "hints": (json.dumps(dict(finding.hints), ensure_ascii=False), HINTS_BYTES)}
+    wrong = tuple(name for name, (text, most) in sizes.items() if not _has_room(text, most))
+    return LeftOut(wrong, finding.id) if wrong else None
+
+
+def _has_room(text: str, most: int) -> bool:
+    try:
+        return len(text.encode()) <= most
+    except UnicodeEncodeError:  # half a character, which neither a row nor a key takes
+        return False
+
+
+def _report(left_out: Sequence[LeftOut], connection: Connection) -> None:
+    for row in left_out[:NAMED_AT_MOST]:
+        said = {"connection": connection.name, "id": (row.id or "")[:ID_SHOWN], "fields": row.fields}
+        log.warning("a listed row was left out", extra=said)
+    count("ListedUnreadable", len(left_out), connection=connection.name)
+
+
+def _open(fresh: Sequence[Finding], connection: Connection, services: Services) -> tuple[int, int]:
+    """Open the rows of new items and queue what can be fetched; return how many were opened, and how many queued."""
+    now, new, queued = services.clock(), 0, 0
+    for some in in_batches(fresh, ROWS_AT_ONCE):
+        rows = [opened(connection.portal, connection.name, finding, _record(finding), now) for finding in some]
+        mine = services.ledger.open_all(rows)
+        _report_set_aside(mine)
+        new += len(mine)
+        queued += _queue([row.id for row in mine if row.due is not None], connection, services)
+    return new, queued
+
+
+def _report_set_aside(rows: Iterable[ItemRow]) -> None:
+    for row in rows:
+        if row.state is State.QUARANTINED:
+            log.error("quarantined", extra={"connection": row.connection, "id": row.id, "code": row.reason})
+            count("Quarantined", connection=row.connection)
 
 
 def _follow_up(
@@ -108,7 +154,9 @@ def _follow_up(
         for finding in findings
         if finding.id in known and (event := _news(finding, known[finding.id], policy, services.clock()))
     ]
-    return [row.id for row in _advance_all(events, services) if row.state is State.DISCOVERED]
+    advanced = services.ledger.advance_all(events)
+    _report_set_aside(advanced)
+    return [row.id for row in advanced if row.state is State.DISCOVERED]
 
 
 def _news(finding: Finding, row: ItemRow, policy: AcknowledgePolicy, now: datetime) -> ItemEvent | None:
@@ -120,18 +168,6 @@ def _news(finding: Finding, row: ItemRow, policy: AcknowledgePolicy, now: dateti
     if row.state is State.STORED and row.due is None and policy is not AcknowledgePolicy.NEVER:
         return AcknowledgeWanted()
     return None
-
-
-def _advance_all(events: Sequence[tuple[ItemRow, ItemEvent]], services: Services) -> list[ItemRow]:
-    """Let each event happen; a row that a worker has changed meanwhile is left to that worker."""
-
-    def advance_one(pair: tuple[ItemRow, ItemEvent]) -> ItemRow | None:
-        try:
-            return services.ledger.advance(*pair)
-        except ImpossibleTransition:
-            return None
-
-    return [row for row in side_by_side(advance_one, events, WRITERS) if row is not None]
 
 
 def _tell_proofs(listed: Iterable[Finding], connection: Connection, services: Services) -> None:
@@ -152,8 +188,10 @@ def _queue(ids: Iterable[str], connection: Connection, services: Services) -> in
     return services.queue(services.settings.fetch_queue_url).send_all(requests)
 
 
-def _record(finding: Finding) -> str:
-    return json.dumps(finding.record)
+def _record(finding: Finding) -> str | None:
+    """Return the portal's own record as JSON, None where no row has room for it."""
+    record = json.dumps(finding.record)
+    return record if record_fits(record) else None
 
 
 def _measure(known: Iterable[ItemRow], due: Iterable[ItemRow], connection: Connection, services: Services) -> None:

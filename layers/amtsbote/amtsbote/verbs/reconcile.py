@@ -124,7 +124,7 @@ def _seen_by_polls(listing: Listing) -> frozenset[str]:
     """Return what an ordinary poll would list; the portal is asked only where that matters."""
     if not _late(listing):
         return frozenset()
-    return frozenset(each.id for each in listing.source.discover(listing.asked_since))
+    return frozenset(each.id for each in listing.source.discover(listing.asked_since) if isinstance(each, Finding))
 
 
 def _late(listing: Listing) -> list[Finding]:

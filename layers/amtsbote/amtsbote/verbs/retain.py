@@ -20,7 +20,7 @@ from amtsbote.lifecycle import Erased, ErasureBegun, ImpossibleTransition, ItemR
 from amtsbote.messages import Tick
 from amtsbote.observability import count, counted_for, log
 from amtsbote.queues import describe
-from amtsbote.retention import doomed, in_turn, keep_until
+from amtsbote.retention import Rules, doomed, in_turn, keep_until
 from amtsbote.services import Services
 from amtsbote.storage import code_of
 from amtsbote.verbs.deliver import existing_connection
@@ -78,7 +78,8 @@ def _to_erase(portal: str, connection: str, services: Services) -> Iterator[tupl
     """Yield what was begun before, then what the rules say, with the event that begins it."""
     for row in services.ledger.erasing(portal, connection):
         yield row, None
-    for rule in services.settings.retention_rules.of(portal):
+    rules: Rules = services.settings.retention_rules or Rules()
+    for rule in rules.of(portal):
         for row in doomed(services.ledger, portal, connection, rule):
             yield row, rule.erasure(services.clock())
 

@@ -23,7 +23,7 @@ from amtsbote.messages import RouteRequest
 from amtsbote.observability import count, counted_for, log
 from amtsbote.portals import portal_named
 from amtsbote.queues import describe
-from amtsbote.routing import Arrived, Context, RoutingRule, check_hops, next_provenance
+from amtsbote.routing import Arrived, Context, RoutingRule, RoutingRules, check_hops, next_provenance
 from amtsbote.services import Services
 
 
@@ -55,7 +55,8 @@ class _Routing:
         if said is None:
             raise Retry("DOCUMENT_NOT_THERE", "there is no document.json of what is to be routed")
         document = _arrived(said)
-        rules = self._services.settings.routing_rules.for_document(document)
+        said_rules: RoutingRules = self._services.settings.routing_rules or RoutingRules()
+        rules = said_rules.for_document(document)
         if not rules:
             return 0
         answered = self._answered(document)

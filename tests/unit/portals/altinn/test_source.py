@@ -35,6 +35,7 @@ from tests.unit.portals.altinn.conftest import (
     item,
     page,
 )
+from tests.unit.support import findings
 
 OTHER = "c15f0401-e19d-4f1d-8ad1-1ce8cc96eb5d"
 SINCE = datetime(2026, 2, 1, 8, 30, tzinfo=UTC)
@@ -59,7 +60,7 @@ def read_all(files: Iterator[IncomingFile]) -> dict[str, bytes]:
 
 
 def ids(source: Source, since: datetime | None = None) -> list[str]:
-    return [finding.id for finding in source.discover(since)]
+    return [finding.id for finding in findings(source, since)]
 
 
 # discover: the question
@@ -67,7 +68,7 @@ def ids(source: Source, since: datetime | None = None) -> list[str]:
 
 def test_an_app_is_asked_for_what_is_not_confirmed_oldest_change_first(source: Source, portal: ScriptedPortal) -> None:
     portal.answers(LIST, page())
-    list(source.discover(None))
+    findings(source, None)
     assert portal.asked[0].query == [
         ("appId", "org/app"),
         ("order", "asc:lastChanged"),
@@ -84,13 +85,13 @@ def test_the_hint_is_ignored_where_the_list_is_exact(source: Source, portal: Scr
 
 def test_the_task_narrows_the_question(source_of: ToSource, portal: ScriptedPortal) -> None:
     portal.answers(LIST, page())
-    list(source_of(currentTask="Task_2").discover(None))
+    findings(source_of(currentTask="Task_2"), None)
     assert ("process.currentTask", "Task_2") in portal.asked[0].query
 
 
 def test_the_proposal_is_asked_only_what_it_documents(source_of: ToSource, portal: ScriptedPortal) -> None:
     portal.answers(LIST, page())
-    list(source_of(dialect="proposal", currentTask="Task_2").discover(SINCE))
+    findings(source_of(dialect="proposal", currentTask="Task_2"), SINCE)
     assert portal.asked[0].query == [
         ("appId", "org/app"),
         ("process.currentTask", "Task_2"),
@@ -101,7 +102,7 @@ def test_the_proposal_is_asked_only_what_it_documents(source_of: ToSource, porta
 def test_each_app_is_asked_once(source_of: ToSource, portal: ScriptedPortal) -> None:
     portal.answers(LIST, page(instance()))
     portal.answers(LIST, page(instance(id=f"1/{OTHER}")))
-    found = list(source_of(apps=["org/one", "org/two", "org/one"]).discover(None))
+    found = findings(source_of(apps=["org/one", "org/two", "org/one"]), None)
     assert [(finding.id, finding.hints) for finding in found] == [
         (ID, {"appId": "org/one"}),
         (f"1/{OTHER}", {"appId": "org/two"}),
@@ -113,7 +114,7 @@ def test_each_app_is_asked_once(source_of: ToSource, portal: ScriptedPortal) -> 
 
 def test_an_instance_is_found_with_its_record(source: Source, portal: ScriptedPortal) -> None:
     portal.answers(LIST, page(instance()))
-    (finding,) = source.discover(None)
+    (finding,) = findings(source, None)
     assert (finding.id, finding.waiting_for, finding.record) == (ID, None, instance())
     assert finding.created_at == datetime(2026, 2, 6, 15, 0, 23, 123456, tzinfo=UTC)
 
@@ -136,7 +137,7 @@ def test_an_instance_that_moved_to_a_later_page_is_found_once_and_as_it_is_last(
 ) -> None:
     portal.answers(LIST, page(instance(), next=f"{portal.url}/storage/api/v1/instances?page=2"))
     portal.answers(LIST, page(instance(lastChanged="2026-02-07T00:00:00Z")))
-    (finding,) = source.discover(None)
+    (finding,) = findings(source, None)
     assert finding.created_at == datetime(2026, 2, 7, tzinfo=UTC)
 
 
@@ -166,7 +167,7 @@ def test_a_virus_scan_is_waited_for(
     source: Source, portal: ScriptedPortal, results: list[str], waits: str | None
 ) -> None:
     portal.answers(LIST, page(instance(data=[element(fileScanResult=result) for result in results])))
-    assert [finding.waiting_for for finding in source.discover(None)] == [waits]
+    assert [finding.waiting_for for finding in findings(source, None)] == [waits]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_in_the_proposal_the_files_say_whether_they_are_confirmed(
 def test_a_refused_question_is_a_wrong_connection(source: Source, portal: ScriptedPortal, status: int) -> None:
     portal.answers(LIST, b"", status=status)
     with pytest.raises(Misconfigured):
-        source.discover(None)
+        findings(source, None)
 
 
 # fetch

@@ -20,6 +20,7 @@ from tests.unit.portals.digitale_gemeinde.conftest import (
     item,
     source_of,
 )
+from tests.unit.support import findings
 
 DONE, TRY_AGAIN = AcknowledgeOutcome.DONE, AcknowledgeOutcome.TRY_AGAIN
 UNAVAILABLE = AcknowledgeOutcome.UNAVAILABLE
@@ -29,7 +30,7 @@ UNAVAILABLE = AcknowledgeOutcome.UNAVAILABLE
 
 
 def found(source: Source) -> list[str]:
-    return [finding.id for finding in source.discover(None)]
+    return [finding.id for finding in findings(source, None)]
 
 
 def test_where_count_says_that_nothing_is_new_nothing_else_is_asked(source: Source, portal: TinyPortal) -> None:
@@ -54,7 +55,7 @@ def test_new_documents_of_all_forms_are_found_in_one_search(source: Source, port
 def test_a_finding_keeps_the_row_and_the_form_but_no_time(source: Source, portal: TinyPortal) -> None:
     document = Document("d1", FORM)
     portal.has(document)
-    (finding,) = source.discover(None)
+    (finding,) = findings(source, None)
     assert (finding.record, finding.hints, finding.created_at) == (document.row(), {"formId": FORM}, None)
 
 
@@ -108,7 +109,7 @@ def test_a_document_under_two_forms_is_taken_once_and_reported(
     rows = [Document("d1", form).row() for form in (FORM, OTHER_FORM, FORM)]
     portal.answers("search", {"data": rows, "totalCount": 3})
     with caplog.at_level(logging.WARNING):
-        (finding,) = source.discover(None)
+        (finding,) = findings(source, None)
     assert finding.hints == {"formId": FORM}
     assert "d1 is listed under two forms" in caplog.text
 

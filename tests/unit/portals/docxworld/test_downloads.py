@@ -8,9 +8,10 @@ import pytest
 from amtsbote.errors import Misconfigured, Quarantine, Retry, Unavailable
 from amtsbote.portals.docxworld import PORTAL
 from amtsbote.portals.portal import Connection, Tools
-from amtsbote.portals.protocols import AcknowledgeOutcome, Item, Source
+from amtsbote.portals.protocols import AcknowledgeOutcome, Item, LeftOut, Source
 from tests.unit.portals.docxworld.conftest import Countdown
 from tests.unit.portals.docxworld.server import Reply, Request, Server, page, refusal
+from tests.unit.support import findings
 
 DOWNLOADS = "/v1/downloads"
 DOWNLOAD = "download.error.client."
@@ -50,7 +51,7 @@ def listed(server: Server, **by_type: list[list[dict[str, Any]]]) -> None:
 
 def test_each_type_is_listed_with_its_own_role(server: Server, source: Source) -> None:
     listed(server)
-    assert list(source.discover(None)) == []
+    assert findings(source, None) == []
     asked = [(dict(request.query), request.role) for request in server.sent("GET", DOWNLOADS)]
     assert asked == [
         (
@@ -69,7 +70,7 @@ def test_each_type_is_listed_with_its_own_role(server: Server, source: Source) -
 
 def test_all_pages_are_read(server: Server, source: Source) -> None:
     listed(server, RESULT=[[record(1), record(2)], [record(3)]], REPORT=[[record(4, "REPORT")]])
-    found = list(source.discover(None))
+    found = findings(source, None)
     assert [(one.id, one.hints["type"]) for one in found] == [
         ("d1", "RESULT"),
         ("d2", "RESULT"),
@@ -80,7 +81,7 @@ def test_all_pages_are_read(server: Server, source: Source) -> None:
 
 def test_the_record_is_kept_as_it_was_answered(server: Server, source: Source) -> None:
     listed(server, RESULT=[[record(1)]])
-    (found,) = source.discover(None)
+    (found,) = findings(source, None)
     assert found.record == record(1)
     assert found.created_at is not None
     assert found.created_at.isoformat() == "2026-02-01T10:00:00.500000+00:00"
@@ -88,32 +89,46 @@ def test_the_record_is_kept_as_it_was_answered(server: Server, source: Source) -
 
 def test_an_item_that_moved_to_the_next_page_is_found_once(server: Server, source: Source) -> None:
     listed(server, RESULT=[[record(1)], [record(1), record(2)]])
-    assert [one.id for one in source.discover(None)] == ["d1", "d2"]
+    assert [one.id for one in findings(source, None)] == ["d1", "d2"]
 
 
 def test_a_list_that_ignores_the_page_number_is_not_read_for_ever(server: Server, source: Source) -> None:
     server.on("GET", DOWNLOADS, page([record(1)], number=0, last=False))
     with pytest.raises(Retry, match="PAGING"):
-        list(source.discover(None))
+        findings(source, None)
     assert len(server.sent("GET", DOWNLOADS)) == 2
 
 
 def test_an_empty_page_ends_a_list(server: Server, source: Source) -> None:
     server.when("GET", DOWNLOADS, lambda request: page([], number=int(dict(request.query)["page"]), last=False))
-    assert list(source.discover(None)) == []
+    assert findings(source, None) == []
 
 
-@pytest.mark.parametrize("answer", [Reply(body=[]), Reply(body={"content": [{"fileName": "x"}], "last": True})])
+ODD = {"fileName": "x"}, record(2) | {"id": 7}, record(3) | {"size": "much"}, ["d4"], None, "d5"
+
+
+@pytest.mark.parametrize(("odd", "id_"), list(zip(ODD, (None, None, "d3", None, None, None), strict=True)))
+def test_a_row_that_is_no_download_is_left_out_and_said(server: Server, source: Source, odd: Any, id_: str) -> None:
+    listed(server, RESULT=[[record(1), odd], [record(9)]])
+    first, last, left_out = source.discover(None)
+    assert [each.id for each in (first, last)] == ["d1", "d9"]
+    assert isinstance(left_out, LeftOut)
+    assert left_out.id == id_
+    if isinstance(odd, dict):
+        assert set(left_out.fields) <= {"id", "type", "size"} and left_out.fields
+
+
+@pytest.mark.parametrize("answer", [Reply(body=[]), Reply(body={"content": "none", "last": True})])
 def test_an_unreadable_list_is_asked_for_again(server: Server, source: Source, answer: Reply) -> None:
     server.on("GET", DOWNLOADS, answer)
     with pytest.raises(Retry, match="UNREADABLE"):
-        list(source.discover(None))
+        findings(source, None)
 
 
 def test_a_type_that_the_account_may_not_list_is_named(server: Server, source: Source) -> None:
     server.on("GET", DOWNLOADS, page([]), refusal(403, "connect." + DOWNLOAD + "access_denied"))
     with pytest.raises(Misconfigured, match=r"downloader\.types names REPORT.*ROLE_CUSTOMER_DOWNLOADER_REPORTS"):
-        list(source.discover(None))
+        findings(source, None)
 
 
 # --- fetch -----------------------------------------------------------------------------------------------------------

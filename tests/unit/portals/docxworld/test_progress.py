@@ -38,6 +38,23 @@ def journal() -> Memory:
     return Memory()
 
 
+def test_an_address_and_that_it_is_about_to_be_used_are_one_write(journal: Memory) -> None:
+    Progress(journal).adopt("p1", addresses(1), {}, MIB, begun_at=NOW)
+    after = Progress(journal.after_a_crash())
+    assert (after.urls, after.began_at, after.touched) == (addresses(1), NOW, True)
+    assert journal.saves == 1
+
+
+def test_that_the_portal_has_the_file_goes_with_the_next_write(journal: Memory) -> None:
+    progress = Progress(journal)
+    progress.adopt("p1", addresses(1), {}, MIB, begun_at=NOW)
+    progress.finish()
+    assert not Progress(journal.after_a_crash()).sent
+    progress.count_fruitless()
+    after = Progress(journal.after_a_crash())
+    assert (after.sent, list(after.urls), after.process_id) == (True, [], "p1")
+
+
 def test_hundreds_of_addresses_fit_into_a_row(journal: Memory) -> None:
     urls = addresses(700)
     Progress(journal).adopt("p1", urls, {}, 10 * GIB)

@@ -75,7 +75,7 @@ def test_of_two_targets_the_default_one_counts(server: Server, client: Docxworld
         ([workflow("W1")], [target(1, workflow("W1", 9))], "TARGET_UNKNOWN"),
     ],
 )
-def test_an_abbreviation_that_leads_nowhere_is_refused_by_name(
+def test_an_abbreviation_that_leads_nowhere_is_refused_and_not_repeated(
     server: Server,
     client: DocxworldClient,
     book: TargetBook,
@@ -84,9 +84,10 @@ def test_an_abbreviation_that_leads_nowhere_is_refused_by_name(
     code: str,
 ) -> None:
     known(server, workflows, targets)
-    with pytest.raises(Reject, match="'W1'") as refused:
+    with pytest.raises(Reject) as refused:
         book.find("a", "W1", client, ROLE, NOW)
     assert refused.value.code == code
+    assert "w1" not in str(refused.value).lower(), "it is logged, and may be a person's name"
 
 
 def test_a_role_that_may_not_look_up_is_told_to_use_uuids(

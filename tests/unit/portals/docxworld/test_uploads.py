@@ -42,8 +42,10 @@ class Memory:
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
         self.saved: dict[str, Any] = {}
+        self.saves = 0
 
     def save(self) -> None:
+        self.saves += 1
         self.saved = json.loads(json.dumps(self.state))
 
     def after_a_crash(self) -> "Memory":

@@ -16,6 +16,7 @@ from amtsbote.portals.portal import Connection, Tools
 from amtsbote.portals.protocols import Acknowledgement, AcknowledgeOutcome, IncomingFile, Item, Source
 from amtsbote.tokens import TokenCache
 from tests.unit.portals.duba.conftest import Asked, ScriptedPortal, message
+from tests.unit.support import findings
 
 LIST = "GET /api/duba/v1/messages"
 DOWNLOAD = "GET /api/duba/v1/download/214"
@@ -59,7 +60,7 @@ def a_zip() -> bytes:
 
 def test_a_message_is_found_under_its_id_with_its_record(source: Source, portal: ScriptedPortal) -> None:
     portal.answers(LIST, [message(214)])
-    (finding,) = source.discover(None)
+    (finding,) = findings(source, None)
     assert (finding.id, finding.waiting_for, finding.hints) == ("214", None, {})
     assert finding.created_at == datetime(2025, 11, 26, 14, 30, tzinfo=UTC)
     assert finding.record == message(214)
@@ -67,7 +68,7 @@ def test_a_message_is_found_under_its_id_with_its_record(source: Source, portal:
 
 def test_the_filters_of_the_connection_and_the_watermark_are_asked(connect: Connect, portal: ScriptedPortal) -> None:
     portal.answers(LIST, [])
-    list(connect(jobIds=["job-1"], safeIds=["a", "b"]).discover(datetime(2025, 11, 25, tzinfo=UTC)))
+    findings(connect(jobIds=["job-1"], safeIds=["a", "b"]), datetime(2025, 11, 25, tzinfo=UTC))
     assert portal.asked[0].query == [
         ("jobId", "job-1"),
         ("safeId", "a"),
@@ -83,7 +84,7 @@ def test_only_the_wanted_directions_are_found(
     connect: Connect, portal: ScriptedPortal, directions: list[str], found: list[str]
 ) -> None:
     portal.answers(LIST, [message(1), message(2, direction="OUTGOING")])
-    assert [finding.id for finding in connect(directions=directions).discover(None) if finding.wanted] == found
+    assert [finding.id for finding in findings(connect(directions=directions), None) if finding.wanted] == found
 
 
 @pytest.mark.parametrize(
@@ -102,49 +103,49 @@ def test_a_message_of_ours_that_was_fetched_proves_that_its_job_arrived(
 ) -> None:
     ours = {"direction": "OUTGOING", "receivedAt": "2025-11-26T15:00:00Z", "jobId": "job-1"}
     portal.answers(LIST, [message(1, **(ours | changes))])
-    found = list(connect(directions=["INCOMING"]).discover(None))
+    found = findings(connect(directions=["INCOMING"]), None)
     assert [finding.proves for finding in found if finding.proves] == ([proves] if proves else [])
     assert all(finding.wanted is (finding.record["direction"] == "INCOMING") for finding in found)
 
 
 def test_an_unhydrated_message_waits(source: Source, portal: ScriptedPortal) -> None:
     portal.answers(LIST, [message(hydratedAt=None, aktenzeichen=None)])
-    assert [finding.waiting_for for finding in source.discover(None)] == ["hydration"]
+    assert [finding.waiting_for for finding in findings(source, None)] == ["hydration"]
 
 
 def test_a_message_listed_twice_is_found_once_and_hydrated_if_any_says_so(
     source: Source, portal: ScriptedPortal
 ) -> None:
     portal.answers(LIST, [message(1, hydratedAt=None), message(1), message(1, hydratedAt=None)])
-    assert [(finding.id, finding.waiting_for) for finding in source.discover(None)] == [("1", None)]
+    assert [(finding.id, finding.waiting_for) for finding in findings(source, None)] == [("1", None)]
 
 
 def test_one_transport_id_under_two_ids_is_two_messages(source: Source, portal: ScriptedPortal) -> None:
     portal.answers(LIST, [message(1, messageId="same"), message(2, messageId="same")])
-    assert [finding.id for finding in source.discover(None)] == ["1", "2"]
+    assert [finding.id for finding in findings(source, None)] == ["1", "2"]
 
 
 def test_a_message_with_an_unreadable_date_is_found_all_the_same(source: Source, portal: ScriptedPortal) -> None:
     portal.answers(LIST, [message(1, createdAt="gestern"), message(2)])
-    found = {finding.id: (finding.created_at is None, finding.waiting_for) for finding in source.discover(None)}
+    found = {finding.id: (finding.created_at is None, finding.waiting_for) for finding in findings(source, None)}
     assert found == {"1": (True, None), "2": (False, None)}
 
 
 def test_an_unreadable_message_of_an_unwanted_direction_is_not_found(source: Source, portal: ScriptedPortal) -> None:
     portal.answers(LIST, [message(1, direction="OUTGOING", url=None)])
-    assert not [finding for finding in source.discover(None) if finding.wanted]
+    assert not [finding for finding in findings(source, None) if finding.wanted]
 
 
 def test_a_message_of_unknown_direction_waits_for_it_to_be_readable(source: Source, portal: ScriptedPortal) -> None:
     portal.answers(LIST, [message(1, direction="SIDEWAYS")])
-    assert [finding.waiting_for for finding in source.discover(None)] == ["readable direction"]
+    assert [finding.waiting_for for finding in findings(source, None)] == ["readable direction"]
 
 
 def test_a_row_without_an_id_is_logged_without_its_content(
     source: Source, portal: ScriptedPortal, caplog: pytest.LogCaptureFixture
 ) -> None:
     portal.answers(LIST, [message(None, aktenzeichen="12 XVII 456/24"), message(2)])
-    assert [finding.id for finding in source.discover(None)] == ["2"]
+    assert [finding.id for finding in findings(source, None)] == ["2"]
     assert "id None" in caplog.text
     assert "XVII" not in caplog.text
 

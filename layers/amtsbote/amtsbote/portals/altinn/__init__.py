@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amtsbote.portals.altinn.adapter import PORTAL
     from amtsbote.portals.altinn.client import AltinnClient
     from amtsbote.portals.altinn.connection import AltinnSecret
+    from amtsbote.portals.altinn.portal import PORTAL
 
 __all__ = ["PORTAL", "AltinnClient", "AltinnSecret"]
 
-_HOMES = {"PORTAL": "adapter", "AltinnClient": "client", "AltinnSecret": "connection"}
+_HOMES = {"PORTAL": "portal", "AltinnClient": "client", "AltinnSecret": "connection"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Altinn as the verbs see it: a Source of instances, a Destination for data elements and new instances."""
+"""Altinn as a Source of instances that nobody has confirmed yet."""
 
 import logging
 import mimetypes
@@ -26,15 +26,12 @@ from amtsbote.portals.altinn.models import (
     waits_for_scan,
 )
 from amtsbote.portals.altinn.queries import Bound, InstanceQuery, Operator
-from amtsbote.portals.portal import Connection, Portal, Tools
 from amtsbote.portals.protocols import (
     Acknowledgement,
     AcknowledgeOutcome,
-    Destination,
     Finding,
     IncomingFile,
     Item,
-    Source,
 )
 
 ACKNOWLEDGE_BATCH = 25  # each instance is a call of its own; this many fit into one invocation
@@ -203,24 +200,3 @@ def file_name_of(element: DataElement) -> str:
     kind = (element.content_type or "").split(";")[0].strip().lower()
     extension = EXTENSIONS.get(kind) or mimetypes.guess_extension(kind) or ""
     return (element.data_type or "data") + extension
-
-
-def source(connection: Connection, tools: Tools) -> Source:
-    """Return the unconfirmed instances of a connection."""
-    secret: AltinnSecret = connection.secret
-    return AltinnSource(_client(secret, tools), secret)
-
-
-def destination(connection: Connection, tools: Tools) -> Destination:
-    """Return the apps of a connection, to send to."""
-    from amtsbote.portals.altinn.delivery import AltinnDestination
-
-    secret: AltinnSecret = connection.secret
-    return AltinnDestination(_client(secret, tools), secret, tools)
-
-
-def _client(secret: AltinnSecret, tools: Tools) -> AltinnClient:
-    return AltinnClient.of(secret, transport=tools.transport, tokens=tools.tokens, clock=tools.clock)
-
-
-PORTAL = Portal("altinn", AltinnSecret, source, destination)

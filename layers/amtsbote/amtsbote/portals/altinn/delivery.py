@@ -90,7 +90,8 @@ class AltinnDestination:
         app = self._client.app(app_id)
         if ELEMENT not in journal.state:
             journal.state[ELEMENT] = self._upload(app, app_id, instance, data_type, drop, journal)
-            journal.save()
+            if moves_on:  # else nothing follows that could not be done again by looking
+                journal.save()
         element_id = str(journal.state[ELEMENT])
         states = ["UPLOADED"]
         if moves_on:

@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amtsbote.portals.digitale_gemeinde.adapter import PORTAL
     from amtsbote.portals.digitale_gemeinde.client import DigitaleGemeindeClient
     from amtsbote.portals.digitale_gemeinde.connection import DigitaleGemeindeSecret
+    from amtsbote.portals.digitale_gemeinde.portal import PORTAL
 
 __all__ = ["PORTAL", "DigitaleGemeindeClient", "DigitaleGemeindeSecret"]
 
-_HOMES = {"PORTAL": "adapter", "DigitaleGemeindeClient": "client", "DigitaleGemeindeSecret": "connection"}
+_HOMES = {"PORTAL": "portal", "DigitaleGemeindeClient": "client", "DigitaleGemeindeSecret": "connection"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Digitale-Gemeinde as the verbs see it: a Source of submitted forms, a Destination for results and statuses."""
+"""Digitale-Gemeinde as a Source of submitted forms."""
 
 import logging
 import re
@@ -7,18 +7,15 @@ from datetime import datetime
 
 from amtsbote.errors import OutOfTime, Quarantine, Reject, Retry, Unavailable
 from amtsbote.portals.digitale_gemeinde.client import NONSENSE, DigitaleGemeindeClient
-from amtsbote.portals.digitale_gemeinde.connection import DigitaleGemeindeSecret, Statuses
+from amtsbote.portals.digitale_gemeinde.connection import Statuses
 from amtsbote.portals.digitale_gemeinde.lookup import Lookup
 from amtsbote.portals.digitale_gemeinde.models import FormCount, FormDetails, FoundForm, InlineFile, same
-from amtsbote.portals.portal import Connection, Portal, Tools
 from amtsbote.portals.protocols import (
     Acknowledgement,
     AcknowledgeOutcome,
-    Destination,
     Finding,
     IncomingFile,
     Item,
-    Source,
 )
 
 ACKNOWLEDGE_BATCH = 25  # each item is two calls of its own; this many fit into one invocation
@@ -168,22 +165,3 @@ def _verify(details: FormDetails) -> None:
 def _incoming(file: InlineFile) -> IncomingFile:
     name = file.name or f"{file.field_id}.bin"
     return IncomingFile(name, file.chunks(), file.content_type, portal_name=file.name)
-
-
-def source(connection: Connection, tools: Tools) -> Source:
-    """Return the new forms of a connection."""
-    secret: DigitaleGemeindeSecret = connection.secret
-    client = DigitaleGemeindeClient.of(secret, tools)
-    return DigitaleGemeindeSource(client, Lookup(client, secret.statuses.new), secret.statuses, secret.form_ids)
-
-
-def destination(connection: Connection, tools: Tools) -> Destination:
-    """Return the results and statuses of a connection."""
-    from amtsbote.portals.digitale_gemeinde.delivery import DigitaleGemeindeDestination
-
-    secret: DigitaleGemeindeSecret = connection.secret
-    client = DigitaleGemeindeClient.of(secret, tools)
-    return DigitaleGemeindeDestination(client, Lookup(client, secret.statuses.new), secret.statuses, tools)
-
-
-PORTAL = Portal("digitale-gemeinde", DigitaleGemeindeSecret, source, destination)

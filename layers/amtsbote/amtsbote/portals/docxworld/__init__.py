@@ -6,11 +6,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from amtsbote.portals.docxworld.adapter import PORTAL as PORTAL
     from amtsbote.portals.docxworld.client import DocxworldClient as DocxworldClient
     from amtsbote.portals.docxworld.connection import DocxworldSecret as DocxworldSecret
+    from amtsbote.portals.docxworld.portal import PORTAL as PORTAL
 
-_HOMES = {"PORTAL": "adapter", "DocxworldClient": "client", "DocxworldSecret": "connection"}
+_HOMES = {"PORTAL": "portal", "DocxworldClient": "client", "DocxworldSecret": "connection"}
 
 __all__ = ["PORTAL", "DocxworldClient", "DocxworldSecret"]
 

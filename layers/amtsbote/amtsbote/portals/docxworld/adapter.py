@@ -1,33 +1,31 @@
-"""docxworld as the verbs see it: a Source of results and reports, a Destination for uploads."""
+"""docxworld as a Source of results and reports."""
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
 
 from amtsbote.errors import Misconfigured, Quarantine, Reject, Retry, Unavailable
 from amtsbote.http import Transport
 from amtsbote.portals.docxworld.client import DocxworldClient
-from amtsbote.portals.docxworld.connection import DocxworldSecret, Downloader
-from amtsbote.portals.docxworld.models import Download, DownloadType, Role, read
+from amtsbote.portals.docxworld.connection import Downloader
+from amtsbote.portals.docxworld.models import Download, DownloadType, Role
 from amtsbote.portals.docxworld.presigned import opened
 from amtsbote.portals.docxworld.roles import DOWNLOADER_ROLES, ROLE_REFUSALS
-from amtsbote.portals.portal import Connection, Portal, Rotation, Tools
 from amtsbote.portals.protocols import (
     Acknowledgement,
     AcknowledgeOutcome,
-    Destination,
-    Drop,
     Finding,
     IncomingFile,
     Item,
+    LeftOut,
     Record,
-    Source,
 )
 
 ACKNOWLEDGE_BATCH = 25  # each item is a call of its own; this many fit into one invocation
 ANY_CONTENT = "application/octet-stream"
 THROTTLED = "PORTAL_THROTTLED"
-GENERATION = re.compile(r"\.[2-9]$")  # of an upload that replaces another one (`uploads.reference_of_generation`)
 
 
 class DocxworldSource:
@@ -40,12 +38,16 @@ class DocxworldSource:
         self._transport = transport
         self._downloader = downloader
 
-    def discover(self, since: datetime | None) -> list[Finding]:  # noqa: ARG002  (the protocol's)
-        """Return all downloads that nobody has acknowledged; `since` is ignored, the portal's list is exact."""
-        found = {finding.id: finding for kind in self._downloader.types for finding in self._listed(kind)}
-        return list(found.values())
+    def discover(self, since: datetime | None) -> list[Finding | LeftOut]:  # noqa: ARG002  (the protocol's)
+        """Return all downloads that nobody has acknowledged; `since` is ignored, the portal's list is exact.
 
-    def _listed(self, kind: DownloadType) -> list[Finding]:
+        A row that is no download is left out.
+        """
+        listed = [each for kind in self._downloader.types for each in self._listed(kind)]
+        found = {each.id: each for each in listed if isinstance(each, Finding)}
+        return [*found.values(), *(each for each in listed if isinstance(each, LeftOut))]
+
+    def _listed(self, kind: DownloadType) -> list[Finding | LeftOut]:
         from amtsbote.portals.docxworld.resources.downloads import DownloadFilter
 
         narrowed, role = DownloadFilter(downloaded=False, download_types=(kind,)), DOWNLOADER_ROLES[kind]
@@ -95,8 +97,13 @@ class DocxworldSource:
         return Acknowledgement(item.id, AcknowledgeOutcome.DONE, "ACKNOWLEDGED")
 
 
-def _finding(record: Record, kind: DownloadType) -> Finding:
-    download = read(Download, record)
+def _finding(record: Any, kind: DownloadType) -> Finding | LeftOut:
+    try:
+        download = Download.model_validate(record)
+    except ValidationError as error:
+        fields = {str(wrong["loc"][0]) for wrong in error.errors(include_input=False) if wrong["loc"]}
+        id_ = record.get("id") if isinstance(record, dict) else None
+        return LeftOut(tuple(sorted(fields)), id_ if isinstance(id_, str) else None)
     return Finding(download.id, download.created, record, hints={"type": str(kind)})
 
 
@@ -122,58 +129,3 @@ def _role(item: Item) -> Role:
         return DOWNLOADER_ROLES[DownloadType(str(kind))]
     except ValueError:
         raise Reject("DOWNLOAD_TYPE_UNKNOWN", f"{str(kind)[:40]!r} is neither RESULT nor REPORT") from None
-
-
-def _client(secret: DocxworldSecret, tools: Tools) -> DocxworldClient:
-    return DocxworldClient.of(
-        secret.base_url, secret.auth, transport=tools.transport, tokens=tools.tokens, clock=tools.clock
-    )
-
-
-def source(connection: Connection, tools: Tools) -> Source | None:
-    """Return the downloads of a connection, None where it has no `downloader`."""
-    secret: DocxworldSecret = connection.secret
-    if secret.downloader is None:
-        return None
-    return DocxworldSource(_client(secret, tools), tools.transport, secret.downloader)
-
-
-def destination(connection: Connection, tools: Tools) -> Destination | None:
-    """Return what is sent from a connection, None where it has no `uploader`."""
-    from amtsbote.portals.docxworld.outgoing import Outgoing
-    from amtsbote.portals.docxworld.uploads import DocxworldDestination
-
-    secret: DocxworldSecret = connection.secret
-    if secret.uploader is None:
-        return None
-    return Outgoing(
-        DocxworldDestination(_client(secret, tools), tools, secret.uploader, f"{connection.prefix} {secret.base_url}"),
-        secret.auth,
-    )
-
-
-def rotation() -> Rotation:
-    """Return how the client secret of a technical access is rotated; loaded by the one function that does it."""
-    from amtsbote.portals.docxworld.rotation import ROTATION
-
-    return ROTATION
-
-
-def answered_as(drop: Drop) -> str | None:
-    """Return the `referenceId` of an upload, which its results carry; None for what is no upload."""
-    from amtsbote.portals.docxworld.orders import reference_of
-    from amtsbote.portals.docxworld.outgoing import is_upload
-
-    try:
-        return reference_of(drop) if is_upload(drop) else None
-    except Reject:  # the delivery says so
-        return None
-
-
-def answers(record: Record) -> str | None:
-    """Return the `referenceId` of the upload that a download comes from, without the counter of one sent anew."""
-    reference = record.get("referenceId")
-    return GENERATION.sub("", reference) if isinstance(reference, str) and reference else None
-
-
-PORTAL = Portal("docxworld", DocxworldSecret, source, destination, rotation, answered_as, answers)

@@ -40,7 +40,7 @@ class SealedKey:
 
 
 class Progress:
-    """A typed view of a journal. Every change is written down before its method returns, except `has_part`."""
+    """A typed view of a journal. Each change is written down before its method returns, but `has_part` and `finish`."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -188,11 +188,17 @@ class Progress:
             self._write(processId=process_id)
 
     def adopt(
-        self, process_id: str, urls: Sequence[str], headers: Mapping[str, str], size: int, key: SealedKey | None = None
+        self,
+        process_id: str,
+        urls: Sequence[str],
+        headers: Mapping[str, str],
+        size: int,
+        key: SealedKey | None = None,
+        begun_at: datetime | None = None,
     ) -> None:
         """Remember an upload, its addresses and its key; parts are kept where they are of the same upload.
 
-        Not a byte may have been sent under another key than this one.
+        Not a byte may have been sent under another key than this one. `begun_at`: as of `begin`, in the same write.
         """
         plan = chunk_plan(size, len(urls))
         if not self._continues(process_id, urls):
@@ -211,6 +217,7 @@ class Progress:
             size=size,
             chunkBytes=plan.chunk_bytes,
             key=asdict(key) if key else None,
+            **(_begun(begun_at) if begun_at else {}),
         )
 
     def _continues(self, process_id: str, urls: Sequence[str]) -> bool:
@@ -251,7 +258,7 @@ class Progress:
 
     def begin(self, now: datetime) -> None:
         """Remember that the step which makes the upload complete is about to be tried."""
-        self._write(beganAt=now.isoformat(), touched=True)
+        self._write(**_begun(now))
 
     def replace(self) -> None:
         """Give this upload up, and remember it as one that the next, of another reference, replaces."""
@@ -265,9 +272,9 @@ class Progress:
         self._write(processId=process_id, replaced=[each for each in self.replaced if each != process_id])
 
     def finish(self) -> None:
-        """Remember that the portal has the file; what was needed to send it is forgotten."""
+        """Take note that the portal has the file, for the next write; what was needed to send it is forgotten."""
         self._forget(*ADDRESSES, *PARTS, "key")
-        self._write(sent=True)
+        self._state["sent"] = True
 
     # --- the journal ---
 
@@ -285,6 +292,10 @@ class Progress:
     def _write(self, **changes: object) -> None:
         self._state.update(changes)
         self._journal.save()
+
+
+def _begun(at: datetime) -> dict[str, object]:
+    return {"beganAt": at.isoformat(), "touched": True}
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -1,4 +1,8 @@
-"""From the target in an outbox key to the target's id: a UUID as it is, a workflow's abbreviation looked up."""
+"""From the target in an outbox key to the target's id: a UUID as it is, a workflow's abbreviation looked up.
+
+No error repeats the abbreviation: it is whatever somebody made a part of a key, and errors are logged. The receipt
+stands beside its key.
+"""
 
 import re
 from datetime import datetime, timedelta
@@ -24,7 +28,7 @@ class TargetBook:
         self._known: dict[tuple[str, str], tuple[str, datetime]] = {}
 
     def find(self, account: str, target: str, client: DocxworldClient, role: str, now: datetime) -> str:
-        """Return the target's id; Reject, naming the abbreviation, where it leads to no target in use."""
+        """Return the target's id; Reject where it leads to no target in use."""
         if UUID.fullmatch(target):
             return target
         key = (account, target.casefold())
@@ -49,9 +53,9 @@ def look_up(abbreviation: str, client: DocxworldClient, role: str) -> str:
         if error.code != "ACCESS_DENIED":
             raise
         mend = "use the target's UUID in the key, or give the role the right to read workflows and targets"
-        said = f"{role} may not look up the abbreviation {abbreviation!r}; {mend}"
+        said = f"{role} may not look up the abbreviation that the key names; {mend}"
         raise Reject("TARGET_NOT_READABLE", said, portal_words=error.portal_words) from None
-    return _target(abbreviation, workflow, targets)
+    return _target(workflow, targets)
 
 
 def _workflow(abbreviation: str, client: DocxworldClient, role: str) -> Workflow:
@@ -59,25 +63,25 @@ def _workflow(abbreviation: str, client: DocxworldClient, role: str) -> Workflow
     matching = [one for one in listed if (one.abbreviation or "").casefold() == abbreviation.casefold()]
     if not matching:
         mend = "use an abbreviation that docxworld lists, or the target's UUID"
-        raise Reject("TARGET_UNKNOWN", f"no workflow has the abbreviation {abbreviation!r}; {mend}")
+        raise Reject("TARGET_UNKNOWN", f"no workflow has the abbreviation that the key names; {mend}")
     active = [one for one in matching if one.status == Status.ACTIVE]
     if not active:
         mend = "have it activated at docxworld, or name another"
-        raise Reject("TARGET_INACTIVE", f"the workflow {abbreviation!r} is not active; {mend}")
-    return _only(abbreviation, active)
+        raise Reject("TARGET_INACTIVE", f"the workflow that the key names is not active; {mend}")
+    return _only(active)
 
 
-def _target(abbreviation: str, workflow: Workflow, listed: list[Target]) -> str:
+def _target(workflow: Workflow, listed: list[Target]) -> str:
     """Return the id of the workflow's one target; of several, the one of the default type counts."""
     own = [target for target in listed if target.workflow is None or target.workflow.id == workflow.id]
     if not own:
         mend = "have one made at docxworld, or name another"
-        raise Reject("TARGET_UNKNOWN", f"the workflow {abbreviation!r} has no target for this account; {mend}")
-    return _only(abbreviation, [target for target in own if target.target_type == DEFAULT_TYPE] or own).id
+        raise Reject("TARGET_UNKNOWN", f"the workflow that the key names has no target for this account; {mend}")
+    return _only([target for target in own if target.target_type == DEFAULT_TYPE] or own).id
 
 
-def _only(abbreviation: str, found: list[Found]) -> Found:
+def _only(found: list[Found]) -> Found:
     if len(found) > 1:
-        said = f"the abbreviation {abbreviation!r} leads to {len(found)} targets; use the target's UUID in the key"
+        said = f"the abbreviation in the key leads to {len(found)} targets; use the target's UUID there"
         raise Reject("TARGET_AMBIGUOUS", said)
     return found[0]

@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from amtsbote.errors import Misconfigured, OutOfTime, Reject, Retry, Unavailable
+from amtsbote.errors import AmtsboteError, Misconfigured, OutOfTime, Reject, Retry, Unavailable
 from amtsbote.portals.docxworld.client import DocxworldClient
 from amtsbote.portals.docxworld.connection import Uploader
 from amtsbote.portals.docxworld.models import REFERENCE_LIMIT, ApprovalTask, Role, Upload, UploadOrder, UploadUrls
@@ -65,7 +65,12 @@ class DocxworldDestination:
         """
         check(drop)
         progress = Progress(journal)
-        delivery = self.track(Delivering(self, drop, progress).run())
+        process_id = Delivering(self, drop, progress).run()
+        try:
+            delivery = self.track(process_id)
+        except AmtsboteError:
+            journal.save()  # else the row's next write follows at once; after a death the upload is looked at
+            raise
         if not progress.replaced:
             return delivery
         return replace(delivery, result={**delivery.result, "replaces": progress.replaced})
@@ -111,6 +116,7 @@ class Delivering:
         self._role = destination.uploader.role
         self._drop = drop
         self._progress = progress
+        self._begun_with_address = False
         self._protection = self._new_protection()
 
     def run(self) -> str:
@@ -131,8 +137,11 @@ class Delivering:
     @cached_property
     def _target(self) -> str:
         if self._progress.target is None:
-            to, now = self._destination, self._tools.clock()
-            self._progress.aim(to.book.find(to.account, self._drop.path[0], to.client, self._role, now))
+            to, named, now = self._destination, self._drop.path[0], self._tools.clock()
+            found = to.book.find(to.account, named, to.client, self._role, now)
+            if found == named:
+                return found  # the key says it at every try
+            self._progress.aim(found)
         return str(self._progress.target)
 
     @property
@@ -189,7 +198,9 @@ class Delivering:
         if self._protection and key is None:
             self._progress.name(answer.id)
             return self._replaced_by_itself()
-        self._progress.adopt(answer.id, urls, answer.headers or {}, self._drop.size, key)
+        self._begun_with_address = len(urls) == 1 and not self._progress.replaced
+        begun_at = self._tools.clock() if self._begun_with_address else None
+        self._progress.adopt(answer.id, urls, answer.headers or {}, self._drop.size, key, begun_at)
         return False
 
     def _request(self, order: UploadOrder) -> UploadUrls:
@@ -252,7 +263,13 @@ class Delivering:
         return False
 
     def _began(self) -> bool:
-        """Write down that the last step is tried; False where an upload that was replaced has arrived after all."""
+        """Write down that the last step is tried; False where an upload that was replaced has arrived after all.
+
+        Of a file in one piece it is the only step, and is written down with the address that it is for.
+        """
+        if self._begun_with_address:
+            self._begun_with_address = False
+            return True
         for process_id in self._progress.replaced:
             if self._has_arrived(process_id):
                 self._progress.return_to(process_id)

@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amtsbote.portals.duba.adapter import PORTAL
     from amtsbote.portals.duba.client import DubaClient
     from amtsbote.portals.duba.connection import DubaSecret
+    from amtsbote.portals.duba.portal import PORTAL
 
 __all__ = ["PORTAL", "DubaClient", "DubaSecret"]
 
-_HOMES = {"PORTAL": "adapter", "DubaClient": "client", "DubaSecret": "connection"}
+_HOMES = {"PORTAL": "portal", "DubaClient": "client", "DubaSecret": "connection"}
 
 
 def __getattr__(name: str) -> Any:

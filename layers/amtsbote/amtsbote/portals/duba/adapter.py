@@ -1,8 +1,4 @@
-"""DUBA as the verbs see it.
-
-A Source of messages, which are listed, downloaded as ZIPs, acknowledged and thereby deleted there; a Destination for
-form data, which becomes a magic link.
-"""
+"""DUBA as a Source of messages, which are listed, downloaded as ZIPs, acknowledged and thereby deleted there."""
 
 import logging
 from collections import deque
@@ -17,11 +13,9 @@ from amtsbote.http import StreamedAnswer
 from amtsbote.portals.duba.client import ACKNOWLEDGE_MAX, DubaClient
 from amtsbote.portals.duba.connection import Direction, DubaSecret
 from amtsbote.portals.duba.models import AckResult, AckStatus, Listing, MessageId, Moment, Said, UnreadableRow
-from amtsbote.portals.portal import Connection, Portal, Tools
 from amtsbote.portals.protocols import (
     Acknowledgement,
     AcknowledgeOutcome,
-    Destination,
     Finding,
     IncomingFile,
     Item,
@@ -192,21 +186,3 @@ def _acknowledgement(item_id: str, status: str) -> Acknowledgement:
     known = status in OUTCOMES or status == NOT_ANSWERED
     outcome = OUTCOMES.get(status, AcknowledgeOutcome.TRY_AGAIN)
     return Acknowledgement(item_id, outcome, status if known else UNKNOWN_STATUS)
-
-
-def _client(connection: Connection, tools: Tools) -> DubaClient:
-    secret: DubaSecret = connection.secret
-    return DubaClient(secret.base_url, secret.username, secret.password, transport=tools.transport)
-
-
-def _source(connection: Connection, tools: Tools) -> DubaSource:
-    return DubaSource(_client(connection, tools), connection.secret, tools.transport.deadline.check)
-
-
-def _destination(connection: Connection, tools: Tools) -> Destination:
-    from amtsbote.portals.duba.delivery import DubaDestination
-
-    return DubaDestination(_client(connection, tools), tools)
-
-
-PORTAL = Portal(name="duba", secret=DubaSecret, source=_source, destination=_destination)
