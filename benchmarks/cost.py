@@ -10,10 +10,12 @@ to the share of a core that the function's memory gives. Prices are data (`price
 import argparse
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -32,13 +34,17 @@ MINUTES_PER_MONTH = 365.25 * 24 * 60 / 12
 PORTALS = 4  # of the stack: the schedules of all of them tick, whoever has connections
 IDLE_RECEIVES_PER_MINUTE = 15  # of each queue: Lambda waits there with five pollers, 20 seconds a time
 SHARE_COMING_IN = 0.8
+BEGUN = ("acknowledge", "track")  # tasks that are sent only to connections with work
+SECRET_READS = "secretsmanager GetSecretValue"
 DOCUMENT_BYTES = 64 * 1024
 DOCUMENTS, QUICK_DOCUMENTS = 50, 5
-IDLE_CONNECTIONS, QUICK_IDLE_CONNECTIONS = (10, 30), (2, 4)
+IDLE_CONNECTIONS, QUICK_IDLE_CONNECTIONS = (20, 120), (2, 4)
+POLLS_AT_ONCE = 5
 VERBS = ("dispatch", "poll", "acknowledge", "track")
 TASKS = ("poll", "acknowledge", "track")
 MOST_TRACES_PER_SECOND, FURTHER_TRACES = 1.0, 0.05  # what X-Ray samples of each function's invocations
 FUNCTIONS_THAT_TICK = 4
+ONE_SECRET = Usage({"Secrets Manager, calls": 1.0})  # it is kept for a minute, so each turn of a connection reads it
 SECONDS_PER_MINUTE = 60
 
 
@@ -60,11 +66,12 @@ ORGANISATIONS = (
 
 @dataclass(frozen=True)
 class Rates:
-    """After how many minutes the turn of each schedule comes again."""
+    """After how many minutes the turn of each schedule comes again, and whether metrics carry connections."""
 
     poll: float = 5.0
     acknowledge: float = 1.0
     track: float = 1.0
+    connection_metrics: bool = False
 
     def turns(self, task: str) -> float:
         """Return how many turns a month has."""
@@ -73,12 +80,16 @@ class Rates:
 
 @dataclass(frozen=True)
 class Observed:
-    """What was counted: per document in and out, per turn and per turn and connection; custom metrics by name."""
+    """What was counted: per document in and out, per turn and per turn and connection; custom metrics by name.
+
+    `per_begun` is what a task takes that is sent to a connection with work, beside the work itself.
+    """
 
     coming_in: Usage
     going_out: Usage
     per_turn: Mapping[str, Usage]
     per_connection: Mapping[str, Usage]
+    per_begun: Mapping[str, Usage]
     metrics_of_connection: int
     metrics_of_portal: int
 
@@ -114,16 +125,17 @@ def priced(usage: Usage, prices: Mapping[str, float]) -> dict[str, float]:
 
 def bill_of(who: Organisation, observed: Observed, prices: Mapping[str, float], rates: Rates, fixed: Usage) -> Bill:
     """Return the bill of a month. `fixed` is what the stack has whoever uses it: alarms, a dashboard, a key."""
-    idle = fixed + standing(who, observed) + turned(who, observed, rates)
+    idle = fixed + standing(who, observed, rates) + turned(who, observed, rates)
     share_in = observed.coming_in.times(who.documents * SHARE_COMING_IN)
-    documents = share_in + observed.going_out.times(who.documents * (1 - SHARE_COMING_IN))
+    documents = share_in + observed.going_out.times(who.documents * (1 - SHARE_COMING_IN)) + begun(who, observed, rates)
     stored = Usage({"S3, storage": who.documents * DOCUMENT_BYTES / 1e9})
     return Bill(priced(idle + traced(idle), prices), priced(documents + stored + traced(documents), prices))
 
 
-def standing(who: Organisation, observed: Observed) -> Usage:
-    """Return what connections cost by being there: their secrets, and the metrics that carry their names."""
-    metrics = who.connections * observed.metrics_of_connection + PORTALS * observed.metrics_of_portal
+def standing(who: Organisation, observed: Observed, rates: Rates) -> Usage:
+    """Return what connections cost by being there: their secrets, and the metrics that carry their names if any do."""
+    of_connections = who.connections * observed.metrics_of_connection if rates.connection_metrics else 0
+    metrics = of_connections + PORTALS * observed.metrics_of_portal
     return Usage({"Secrets Manager, secrets": who.connections, "CloudWatch, metrics": metrics})
 
 
@@ -134,6 +146,16 @@ def turned(who: Organisation, observed: Observed, rates: Rates) -> Usage:
         turns = rates.turns(task)
         usage += observed.per_turn[task].times(turns * PORTALS)
         usage += observed.per_connection[task].times(turns * who.connections)
+    return usage
+
+
+def begun(who: Organisation, observed: Observed, rates: Rates) -> Usage:
+    """Return what the turns cost that find work, beside the work: as many as there can be, documents come evenly."""
+    usage = Usage()
+    for task, share in zip(BEGUN, (SHARE_COMING_IN, 1 - SHARE_COMING_IN), strict=True):
+        turns = who.connections * rates.turns(task)
+        with_work = turns * -math.expm1(-who.documents * share / turns) if turns else 0.0
+        usage += observed.per_begun[task].times(with_work)
     return usage
 
 
@@ -157,28 +179,6 @@ def fixed_usage() -> Usage:
     )
 
 
-def only_where_due(observed: Observed) -> Observed:
-    """Return what it would be if dispatch asked the index first, and sent acknowledge and track only where work is due.
-
-    A model, not a measurement: an idle connection then costs a tenth of a tick's reads, as only one query is left.
-    """
-    query = Usage({"DynamoDB, reads": 0.5})
-    return Observed(
-        observed.coming_in,
-        observed.going_out,
-        observed.per_turn,
-        {**observed.per_connection, "acknowledge": query, "track": query},
-        observed.metrics_of_connection,
-        observed.metrics_of_portal,
-    )
-
-
-def without_connection_metrics(observed: Observed) -> Observed:
-    """Return what it would be if metrics carried the portal only, and the connection stood in the log alone."""
-    usages = (observed.coming_in, observed.going_out, observed.per_turn, observed.per_connection)
-    return Observed(*usages, 0, observed.metrics_of_portal)
-
-
 # --- counting --------------------------------------------------------------------------------------------------------
 
 
@@ -186,14 +186,17 @@ def observe(*, quick: bool = False) -> Observed:
     """Count and measure everything that the bills are made of."""
     documents = QUICK_DOCUMENTS if quick else DOCUMENTS
     few, many = QUICK_IDLE_CONNECTIONS if quick else IDLE_CONNECTIONS
-    some, more = _turns(few), _turns(many)
+    (some, _), (more, begun_of) = _turns(few), _turns(many)
     per_connection = {task: more[task].less(some[task]).times(1 / (many - few)) for task in TASKS}
     per_turn = {task: some[task].less(per_connection[task].times(few)) for task in TASKS}
+    per_connection["poll"] += ONE_SECRET
+    per_begun = {task: usage.times(1 / many) + ONE_SECRET for task, usage in begun_of.items()}
     found = [_document(flow, documents) for flow in FLOWS]
     coming_in, going_out = _mean(found, inbound=True), _mean(found, inbound=False)
     of_connection = set().union(*(each[1] for each in found))
     of_portal = set().union(*(each[2] for each in found))
-    return Observed(coming_in, going_out, per_turn, per_connection, len(of_connection), len(of_portal))
+    usages = (coming_in, going_out, per_turn, per_connection, per_begun)
+    return Observed(*usages, len(of_connection), len(of_portal))
 
 
 def _document(flow: Flow, documents: int) -> tuple[Flow, set[str], set[str], Usage]:
@@ -219,52 +222,61 @@ def _work(function: Function, used: tuple[int, float, float]) -> Work:
     return Work(invocations, wall, cpu, float(function.properties["MemorySize"]))
 
 
-def _turns(connections: int) -> dict[str, Usage]:
-    """Return what one turn of each schedule uses with so many connections that have nothing to do."""
+def _turns(connections: int) -> tuple[dict[str, Usage], dict[str, Usage]]:
+    """Return what one turn of each schedule uses with so many connections that have nothing to do, and what tasks use
+    that are sent to all of them although there is nothing to do.
+    """
     with ExitStack() as running:
         address = running.enter_context(duba(0, 0, 0.2))
         aws = running.enter_context(RunningAws())
-        aws.connect("duba", {f"office-{number}": secret_of(address) for number in range(connections)})
-        fleet = running.enter_context(Fleet(aws, "duba", *VERBS, at_once=dict.fromkeys(VERBS, 1)))
-        fleet.tick("poll")  # so that each connection has its row
+        names = [f"office-{number}" for number in range(connections)]
+        aws.connect("duba", dict.fromkeys(names, secret_of(address)))
+        at_once = dict.fromkeys(VERBS, 1) | {"poll": POLLS_AT_ONCE}
+        fleet = running.enter_context(Fleet(aws, "duba", *VERBS, at_once=at_once))
+        fleet.tick("poll")  # so that each connection has its row, and what its secret says is known
         fleet.wait_until_quiet()
-        return {task: _turn(task, aws, fleet) for task in TASKS}
+        turns = {task: _measured(partial(fleet.tick, task), ("dispatch", task), fleet) for task in TASKS}
+        begun_of = {task: _measured(partial(_begin, task, names, fleet), (task,), fleet) for task in BEGUN}
+        return turns, begun_of
 
 
-def _turn(task: str, aws: RunningAws, fleet: Fleet) -> Usage:
-    aws.ask("forget")
+def _begin(task: str, connections: Sequence[str], fleet: Fleet) -> None:
+    """Send a task to connections, whether there is work or not."""
+    bodies = [{"portal": "duba", "connection": connection, "task": task} for connection in connections]
+    fleet.aws.send(fleet.sources[task].queue, *bodies)
+
+
+def _measured(happen: Callable[[], None], verbs: Sequence[str], fleet: Fleet) -> Usage:
+    """Return what functions use from a moment on until all is quiet, the reading of single secrets aside."""
+    fleet.aws.ask("forget")
     fleet.invoked.clear()
-    verbs = ("dispatch", task)
     cpu, logged = {verb: fleet.sources[verb].cpu_seconds() for verb in verbs}, len(fleet.logs())
-    fleet.tick(task)
+    happen()
     fleet.wait_until_quiet()
-    counted, log = aws.counted(), len(fleet.logs()) - logged
+    counted, log = fleet.aws.counted(), len(fleet.logs()) - logged
+    requests = {name: number for name, number in counted.requests.items() if name != SECRET_READS}
     works = []
     for verb in verbs:
         mine = [each for each in fleet.invoked if each.verb == verb]
         used = (len(mine), sum(each.seconds for each in mine), fleet.sources[verb].cpu_seconds() - cpu[verb])
         works.append(_work(fleet.sources[verb].function, used))
-    return usage_of(counted.requests, counted.units, works, log)
+    return usage_of(requests, counted.units, works, log)
 
 
 # --- telling ---------------------------------------------------------------------------------------------------------
 
 
 def bills(observed: Observed) -> dict[str, dict[str, Bill]]:
-    """Return the bills of all organisations: as it is, and as changes of the design would make it."""
+    """Return the bills of all organisations: as it is, and with other settings."""
     prices, fixed = read_prices(), fixed_usage()
     variants = {
-        "as it is": (observed, Rates()),
-        "polled each minute": (observed, Rates(poll=1.0)),
-        "acknowledge and track only where work is due (model)": (only_where_due(observed), Rates()),
-        "the same, and metrics by portal only (model)": (
-            without_connection_metrics(only_where_due(observed)),
-            Rates(),
-        ),
+        "as it is": Rates(),
+        "polled each minute": Rates(poll=1.0),
+        "with ConnectionMetrics=true": Rates(connection_metrics=True),
     }
     return {
-        name: {who.name: bill_of(who, seen, prices, rates, fixed) for who in ORGANISATIONS}
-        for name, (seen, rates) in variants.items()
+        name: {who.name: bill_of(who, observed, prices, rates, fixed) for who in ORGANISATIONS}
+        for name, rates in variants.items()
     }
 
 
@@ -284,7 +296,8 @@ def page(found: Mapping[str, Mapping[str, Bill]]) -> str:
 
 def _variant(name: str, each: Mapping[str, Bill]) -> list[str]:
     services = sorted({service for bill in each.values() for service in (*bill.idle, *bill.documents)})
-    lines = ["", f"## {name.capitalize()}", "", f"| | {' | '.join(f'{who}: idle | documents' for who in each)} |"]
+    head = f"| | {' | '.join(f'{who}: idle | documents' for who in each)} |"
+    lines = ["", f"## {name[0].upper()}{name[1:]}", "", head]
     lines.append(f"|---|{'---:|---:|' * len(each)}")
     for service in services:
         cells = (

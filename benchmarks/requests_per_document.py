@@ -42,12 +42,13 @@ COMMIT_OUT = (
     Need(1, "the drop itself, read with its size and its metadata"),
     Need(1, "which version of its key is the newest, as the receipt speaks of that one"),
     Need(1, "the ledger's row, opened with the lease"),
-    Need(1, "the row before the portal is told what cannot be taken back"),
     Need(1, "the row that says what the portal answered"),
     Need(2, "the receipt, when it is under way and at its end"),
     Need(PER_TEN, "the event Delivery Updated, ten to a call"),
     Need(1, "the row, when receipt and event are out, so that a crash before repeats them"),
 )
+NOTED_BEFORE = Need(1, "the row before the portal is told what cannot be taken back")
+AWAITED = Need(1, "the name that the sent form will be listed under, before it can be; a link may be made twice")
 FOLLOWED = (
     Need(PER_HUNDRED, "what is due to be looked at, from the index"),
     Need(1, "the row with the portal's last state"),
@@ -59,10 +60,10 @@ AWS: Mapping[str, Sequence[Need]] = {
     FLOWS[1].name: (*COMMIT_IN, TWO_FILES),
     FLOWS[2].name: (*COMMIT_IN, TWO_FILES),
     FLOWS[3].name: (*COMMIT_IN, ONE_FILE),
-    FLOWS[4].name: COMMIT_OUT,
-    FLOWS[5].name: COMMIT_OUT,
-    FLOWS[6].name: COMMIT_OUT,
-    FLOWS[7].name: (*COMMIT_OUT, *FOLLOWED),
+    FLOWS[4].name: (*COMMIT_OUT, AWAITED),
+    FLOWS[5].name: (*COMMIT_OUT, NOTED_BEFORE),
+    FLOWS[6].name: (*COMMIT_OUT, NOTED_BEFORE),
+    FLOWS[7].name: (*COMMIT_OUT, NOTED_BEFORE, *FOLLOWED),
 }
 PORTAL: Mapping[str, Sequence[Need]] = {
     FLOWS[0].name: (Need(1, "download"), Need(PER_HUNDRED, "acknowledge"), Need(PER_HUNDRED, "list")),

@@ -45,6 +45,7 @@ SECONDS: Mapping[str, float] = {
 }
 """How long a small request takes from a function to the service in its region, about: what other authors measured."""
 SECRETS_PER_PAGE = 100
+SECRETS_CHANGED_AGO = 3600.0  # seconds: what has changed lately is read at each tick
 
 
 class LeanAws:
@@ -108,10 +109,16 @@ class LeanAws:
     def _secret(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
         if operation == "ListSecrets":
             return self._listed(body)
+        if operation == "BatchGetSecretValue":
+            return self._read_secrets(body["SecretIdList"])
         name = body["SecretId"]
         if operation != "GetSecretValue" or name not in self.secrets:
             raise Refused("ResourceNotFoundException")
         return {"ARN": name, "Name": name, "SecretString": self.secrets[name][0]}
+
+    def _read_secrets(self, names: list[str]) -> dict[str, Any]:
+        found = [{"ARN": name, "Name": name, "SecretString": self.secrets[name][0]} for name in names]
+        return {"SecretValues": found, "Errors": []}
 
     def _listed(self, body: Mapping[str, Any]) -> dict[str, Any]:
         (prefix,) = body["Filters"][0]["Values"]
@@ -146,7 +153,8 @@ class LeanAws:
         return actions[what]()
 
     def _add_secrets(self, bodies: Mapping[str, Any]) -> None:
-        self.secrets |= {name: (body, time.time()) for name, body in bodies.items()}
+        changed_at = time.time() - SECRETS_CHANGED_AGO
+        self.secrets |= {name: (body, changed_at) for name, body in bodies.items()}
 
     def _forget(self) -> None:
         for counted in (self.counts, self.entries, self.table.units):

@@ -15,6 +15,7 @@ Item = dict[str, Any]
 Units = Counter[str]
 
 PAGE_BYTES = 1024 * 1024  # of one answer to a query
+ALL_ROWS = 1_000_000_000  # where a query sets no limit
 WRITE_UNIT_BYTES = 1024
 READ_UNIT_BYTES = 4096
 QUERY = re.compile(r"dueQueue = (:\w+) AND dueAt <= (:\w+)")
@@ -56,6 +57,8 @@ class LedgerTable:
         match operation:
             case "PutItem":
                 return self._put(request)
+            case "TransactWriteItems":
+                return self._transact(request)
             case "GetItem":
                 return self._get(request)
             case "BatchGetItem":
@@ -78,20 +81,37 @@ class LedgerTable:
         return [json.loads(body) for (body,) in self._database.execute("SELECT body FROM ledger")]
 
     def _put(self, request: Mapping[str, Any]) -> Item:
-        item = request["Item"]
+        if not self._may_put(request):
+            self.units[WRITES] += 1
+            raise Refused("ConditionalCheckFailedException")
+        self._write(request["Item"])
+        return {}
+
+    def _transact(self, request: Mapping[str, Any]) -> Item:
+        """Write all rows or none; DynamoDB writes each twice, and bills that."""
+        puts = [action["Put"] for action in request["TransactItems"]]
+        if not all(map(self._may_put, puts)):
+            self.units[WRITES] += 2 * len(puts)
+            raise Refused("TransactionCanceledException")
+        for put in puts:
+            self._write(put["Item"])
+            self.units[WRITES] += math.ceil(size_of(put["Item"]) / WRITE_UNIT_BYTES)
+        return {}
+
+    def _may_put(self, request: Mapping[str, Any]) -> bool:
+        if "ConditionExpression" not in request:
+            return True
+        names, values = request.get("ExpressionAttributeNames"), request.get("ExpressionAttributeValues")
+        before = self._row(request["Item"]["pk"]["S"], request["Item"]["sk"]["S"])
+        return Condition(request["ConditionExpression"], names or {}, values or {}).holds(before or {})
+
+    def _write(self, item: Item) -> None:
         key = (item["pk"]["S"], item["sk"]["S"])
         before = self._row(*key)
-        if "ConditionExpression" in request:
-            names, values = request.get("ExpressionAttributeNames"), request.get("ExpressionAttributeValues")
-            condition = Condition(request["ConditionExpression"], names or {}, values or {})
-            if not condition.holds(before or {}):
-                self.units[WRITES] += 1
-                raise Refused("ConditionalCheckFailedException")
         columns = [item.get(name, {}).get("S") for name in ("dueQueue", "dueAt", "shelf", "shelvedAt")]
         body = json.dumps(item, separators=(",", ":"))
         self._database.execute("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?)", (*key, *columns, body))
         self.units[WRITES] += write_units(before, item)
-        return {}
 
     def _get(self, request: Mapping[str, Any]) -> Item:
         found = self._row(request["Key"]["pk"]["S"], request["Key"]["sk"]["S"])
@@ -111,13 +131,13 @@ class LedgerTable:
         queue, until = (request["ExpressionAttributeValues"][name]["S"] for name in expression.groups())
         start = request.get("ExclusiveStartKey", {})
         after = [start[name]["S"] if start else "" for name in ("dueAt", "pk", "sk")]
-        rows, more = self._page(queue, until, after)
+        rows, more = self._page(queue, until, after, int(request.get("Limit", ALL_ROWS)))
         self.units[READS] += 0.5 * max(1, math.ceil(sum(map(size_of, rows)) / READ_UNIT_BYTES))  # type: ignore[assignment]
         answer: Item = {"Items": rows, "Count": len(rows), "ScannedCount": len(rows)}
         return answer | ({"LastEvaluatedKey": _place(rows[-1])} if more else {})
 
-    def _page(self, queue: str, until: str, after: Sequence[str]) -> tuple[list[Item], bool]:
-        """Return up to a megabyte of rows that are due, and whether there are more."""
+    def _page(self, queue: str, until: str, after: Sequence[str], limit: int) -> tuple[list[Item], bool]:
+        """Return up to a megabyte, and up to so many, of the rows that are due, and whether there are more."""
         found = self._database.execute(
             "SELECT body FROM ledger INDEXED BY due WHERE due_queue = ? AND due_at <= ? "
             "AND (due_at, pk, sk) > (?, ?, ?) ORDER BY due_at, pk, sk",
@@ -127,7 +147,7 @@ class LedgerTable:
         size = 0
         for (body,) in found:
             size += len(body)
-            if size > PAGE_BYTES and rows:
+            if rows and (size > PAGE_BYTES or len(rows) == limit):
                 return rows, True
             rows.append(json.loads(body))
         return rows, False
