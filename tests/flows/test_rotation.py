@@ -17,7 +17,7 @@ from amtsbote import observability
 from amtsbote.connections import CACHE_SECONDS
 from amtsbote.deadline import Deadline
 from amtsbote.errors import AmtsboteError, Misconfigured, Retry
-from amtsbote.rotation import CURRENT, PENDING, STAGED, RotationLost, RotationRequest
+from amtsbote.rotation import CURRENT, ENDING, PENDING, STAGED, RotationLost, RotationRequest
 from amtsbote.services import Services
 from amtsbote.verbs.rotate import rotate
 from sandbox.portals.docxworld import Account
@@ -77,7 +77,15 @@ class Office:
         return self.world.client("secretsmanager")
 
     def schedule(self) -> str:
-        """Let Secrets Manager begin: a version without a value that is pending. Returns the token."""
+        """Let Secrets Manager begin: a version without a value that is pending. Returns the token.
+
+        By then no process of an earlier rotation is alive: Secrets Manager rotates every four hours at most.
+        """
+        self.world.clock.forward(hours=4)
+        return self.schedule_at_once()
+
+    def schedule_at_once(self) -> str:
+        """Let a person want a rotation right after the one before."""
         self.unlabel_pending()
         token, secret = str(uuid4()), self.stored()
         secret.rotation_enabled = secret.rotation_requested = True
@@ -403,6 +411,23 @@ def test_whatever_becomes_of_the_last_answer_the_rotation_ends_well(office: Offi
     office.rotate(token if again == "same token" else None)
     assert office.is_settled()
     assert (office.current() == new) == (again == "same token")
+
+
+def test_nothing_is_begun_while_another_worker_may_still_end_the_rotation_before(office: Office) -> None:
+    """Its late word would end the secret that we work with by then."""
+    office.portal.faults.add(Fault(Kind.LOST_ANSWER, COMPLETE, times=1))
+    with pytest.raises(Retry, match="PORTAL_UNREACHABLE"):
+        office.rotate(office.schedule())
+    begun = office.told(START)
+    token = office.schedule_at_once()
+    office.world.clock.forward(seconds=INVOCATION_SECONDS - SETTLE_SECONDS)
+    with pytest.raises(Retry, match="ROTATION_ENDING"):
+        office.step("createSecret", token)
+    assert (office.told(START), office.works()) == (begun, True)
+    office.world.clock.forward(seconds=2 * INVOCATION_SECONDS)
+    office.rotate(token)
+    assert office.is_settled()
+    assert not [label for labels in office.labels().values() for label in labels if label.startswith(ENDING)]
 
 
 def test_the_new_secret_is_stored_as_soon_as_secrets_manager_takes_it(office: Office) -> None:

@@ -439,6 +439,13 @@ OF_DOCXWORLD = (
         "docxworld",
     ),
     Mutant(
+        "a rotation begins while another worker may still end the one before",
+        "verbs/rotate.py",
+        "        self._require_that_nobody_ends()\n        try:",
+        "        try:",
+        "docxworld",
+    ),
+    Mutant(
         "a rotation completes before AWSCURRENT is moved",
         "verbs/rotate.py",
         "        self._store(fresh)\n        return ",

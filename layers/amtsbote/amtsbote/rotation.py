@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -21,6 +22,8 @@ CURRENT, PENDING = "AWSCURRENT", "AWSPENDING"
 STAGED = "AMTSBOTE_STAGED"
 STARTED_AT = "_%Y%m%dT%H%M%SZ"  # behind STAGED, where the portal says when the rotation was started
 ROTATION_TOKEN = re.compile(r"[a-zA-Z0-9-]{36,256}")
+ENDING = "AMTSBOTE_ENDING_"  # and until when whoever put this label there may end an older secret
+UNTIL = "%Y%m%dT%H%M%SZ"
 SAME_ROTATION = timedelta(minutes=1)  # how far a moment may differ that the portal has told twice
 START_OVER = "docs/rotation.md says how to start over"
 
@@ -124,6 +127,10 @@ def staged_label(started_at: datetime | None) -> str:
     return STAGED if started_at is None else f"{STAGED}{started_at.astimezone(UTC):{STARTED_AT}}"
 
 
+def _is_ending(label: str) -> bool:
+    return label.startswith(ENDING)
+
+
 @dataclass(frozen=True)
 class Versions:
     """The versions of a secret: the labels of each; `changed_at` is when anything of the secret changed last (UTC)."""
@@ -141,6 +148,10 @@ class Versions:
         """Return whether a version has a label."""
         return label in self.labels.get(version, ())
 
+    def endings(self) -> list[tuple[str, str]]:
+        """Return the labels of workers that are about to end an older secret, each with its version."""
+        return [(version, label) for version, labels in self.labels.items() for label in labels if _is_ending(label)]
+
     def staged(self) -> Staged | None:
         """Return the version of the rotation that was started last: the current one before all others."""
         found = [
@@ -150,6 +161,19 @@ class Versions:
             if label.startswith(STAGED)
         ]
         return max(found, key=lambda each: (self.has(each.version, CURRENT), each.label), default=None)
+
+
+def ending_label(until: datetime) -> str:
+    """Return a label of its own for a worker that may tell the portal to end an older secret, until then (UTC)."""
+    return f"{ENDING}{until.astimezone(UTC):{UNTIL}}_{uuid4().hex}"
+
+
+def may_still_end(label: str, now: datetime) -> bool:
+    """Return whether the worker that put this label there may still be alive."""
+    try:
+        return now <= datetime.strptime(label.removeprefix(ENDING).partition("_")[0], UNTIL).replace(tzinfo=UTC)
+    except ValueError:
+        return False
 
 
 def check_turn(versions: Versions, token: str) -> None:

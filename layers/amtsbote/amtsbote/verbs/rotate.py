@@ -8,12 +8,12 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from amtsbote.connections import validated
-from amtsbote.deadline import Deadline
+from amtsbote.deadline import RESERVE_SECONDS, Deadline
 from amtsbote.errors import AmtsboteError, Misconfigured, Reject, Retry
 from amtsbote.keys import CONNECTION_NAME, administrator_secret, secret_prefix
 from amtsbote.observability import count, log, log_crash
@@ -36,6 +36,8 @@ from amtsbote.rotation import (
     Step,
     Versions,
     check_turn,
+    ending_label,
+    may_still_end,
     plan_completion,
     plan_creation,
     seconds_to_settle,
@@ -45,6 +47,7 @@ from amtsbote.secret_versions import SecretVersions, VersionTaken
 from amtsbote.services import Services
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0  # between the tries to store a secret that exists nowhere else
+LATE_SECONDS = 60.0  # after its process has ended, a call may still reach the portal
 GLANCES, GLANCE_SECONDS = 3, 2.0  # how often, how far apart another worker's answer is waited for
 
 Sleep = Callable[[float], None]
@@ -122,12 +125,20 @@ class _Turn:
     # --- the portal's first word: a new secret ---
 
     def _begin(self) -> str:
+        self._require_that_nobody_ends()
         try:
             fresh = self.rotator.begin()
         except RotationOpen:
             return self._wait_for_the_other()
         self._store(fresh)
         return "CREATED"
+
+    def _require_that_nobody_ends(self) -> None:
+        """Retry while another worker may still end an older secret: by then it would be the one that we work with."""
+        for version, label in self.secret.describe().endings():
+            if may_still_end(label, self.services.clock()):
+                raise Retry("ROTATION_ENDING", "another worker may still end the older secret of the rotation before")
+            self.secret.label(label, away_from=version)
 
     def _store(self, fresh: Fresh) -> None:
         """Store the new secret, as long as there is time: after that nobody has it."""
@@ -189,16 +200,33 @@ class _Turn:
     # --- the portal's last word: the end of the older secret ---
 
     def _complete(self, versions: Versions, moved_at: datetime | None) -> str:
-        """End the older secret, if it is the current version that the portal's open rotation has made."""
-        plan = plan_completion(versions, None if versions.staged() is None else self.rotator.look())
-        if plan is Completion.NOT_OURS:
-            return plan
+        """End the older secret, if it is the current version that the portal's open rotation has made.
+
+        This is announced before the portal is looked at, and taken back only when the portal has answered. So whoever
+        would begin a rotation either sees the announcement, and waits until this worker is dead, or has begun before
+        the look, which then shows it.
+        """
+        if versions.staged() is None:
+            return Completion.DONE_BEFORE
+        announced = self._announce_end(versions)
+        versions = self.secret.describe()
+        plan = plan_completion(versions, self.rotator.look())
         if plan is Completion.COMPLETE:
             self.rotator.log_in(self._read(self.secret.current()))
             self._settle(moved_at)
             plan = self._told()
-        self._forget_staged(versions)
+        if plan is not Completion.NOT_OURS:
+            self._forget_staged(versions)
+        self.secret.label(announced.label, away_from=announced.version)
         return plan
+
+    def _announce_end(self, versions: Versions) -> Staged:
+        """Put the label on the current version that says until when a word of ours may still reach the portal."""
+        alive = self.deadline.remaining_seconds() + RESERVE_SECONDS + LATE_SECONDS
+        label = ending_label(self.services.clock() + timedelta(seconds=alive))
+        current = versions.holder(CURRENT) or self.request.token
+        self.secret.label(label, to=current)
+        return Staged(current, label)
 
     def _told(self) -> Completion:
         try:
