@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from amtsbote.messages import ConnectionTask, Task
+from amtsbote.reconciliation import Kind as Differs
+from amtsbote.status import failed
 from sandbox.portals.docxworld import Download
 from sandbox.portals.faults import Fault, Kind
 from tests.flows.conftest import MOST_PER_PAGE, USER_LOGIN, LogLines, ObservedDocxworld
 from tests.flows.mortality import MortalWorld, moments
-from tests.flows.world import INBOX
+from tests.flows.world import INBOX, OUTBOX
 
 LIST, LINK, STORAGE, ACKNOWLEDGE = (
     "GET /v1/downloads",
@@ -442,6 +445,47 @@ def test_without_a_downloader_nothing_is_listed(docxworld: ObservedDocxworld, do
     docxworld_world.drop(f"docxworld/klinikum/{docxworld.letters.id}/brief.pdf", b"ein Brief")
     docxworld_world.drain()
     assert len(docxworld.jobs()) == 1
+
+
+def only_sends(docxworld: ObservedDocxworld, world: MortalWorld) -> None:
+    world.connect("klinikum", {k: v for k, v in docxworld.secret().items() if k != "downloader"})
+
+
+def test_a_connection_that_only_sends_counts_as_polled_and_raises_no_alarm(
+    docxworld: ObservedDocxworld, docxworld_world: MortalWorld
+) -> None:
+    only_sends(docxworld, docxworld_world)
+    docxworld_world.settle("poll")
+    status = docxworld_world.services.ledger.status("docxworld", "klinikum")
+    assert status.polled_at is not None and docxworld.requests == []
+
+
+def test_a_poll_of_a_connection_that_only_sends_does_not_call_its_login_good(
+    docxworld: ObservedDocxworld, docxworld_world: MortalWorld
+) -> None:
+    only_sends(docxworld, docxworld_world)
+    ledger = docxworld_world.services.ledger
+    status = ledger.status("docxworld", "klinikum")
+    ledger.change_status(status, lambda each: failed(each, "LOGIN_REFUSED", docxworld_world.clock()))
+    docxworld_world.later("poll", hours=1)
+    after = ledger.status("docxworld", "klinikum")
+    assert (after.healthy, after.reason, after.polled_at) == (False, "LOGIN_REFUSED", docxworld_world.clock())
+
+
+def test_what_was_dropped_for_a_connection_that_only_sends_is_compared(
+    docxworld: ObservedDocxworld, docxworld_world: MortalWorld
+) -> None:
+    only_sends(docxworld, docxworld_world)
+    key = f"docxworld/klinikum/{docxworld.letters.id}/brief.pdf"
+    docxworld_world.client("s3").put_object(Bucket=OUTBOX, Key=key, Body=b"ein Brief")  # and its event never comes
+    docxworld_world.clock.forward(minutes=20)
+    task = ConnectionTask(portal="docxworld", connection="klinikum", task=Task.RECONCILE)
+    docxworld_world.arrive_in("poll", task.body())
+    docxworld_world.drain()
+    reports = docxworld_world.services.reports
+    report = reports.read("docxworld", "klinikum", reports.moments("docxworld", "klinikum")[0])
+    assert report is not None and report.complete
+    assert [(each.kind, each.outbox_key) for each in report.differences] == [(Differs.NOT_SENT, key)]
 
 
 def test_without_an_uploader_downloads_arrive_and_a_drop_waits_until_there_is_one(

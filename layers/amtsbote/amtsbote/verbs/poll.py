@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from amtsbote.batches import in_batches
@@ -30,7 +30,7 @@ from amtsbote.observability import count, log, seconds
 from amtsbote.portals.portal import AcknowledgePolicy, Connection
 from amtsbote.portals.protocols import Finding, LeftOut
 from amtsbote.services import Services
-from amtsbote.status import asks_since, polled
+from amtsbote.status import ConnectionStatus, asks_since, polled
 from amtsbote.verbs.accounts import for_connection, left_alone, report_oldest_unacknowledged, source_of
 from amtsbote.verbs.reconcile import Listing, compare, go_on_unlisted
 
@@ -62,10 +62,12 @@ def poll(task: ConnectionTask, services: Services, deadline: Deadline) -> Polled
 def _poll(connection: Connection, task: ConnectionTask, services: Services, deadline: Deadline) -> Polled:
     status = services.ledger.status(connection.portal, connection.name)
     source = source_of(services, connection, deadline)
-    if source is None or left_alone(services, status, task):
+    if not connection.secret.enabled or left_alone(services, status, task):
         return Polled()
     if task.goes_on is not None and go_on_unlisted(connection, task, services, deadline):
         return Polled()
+    if source is None:
+        return _only_sends(connection, task, status, services, deadline)
     asked_since, started_at = asks_since(status, services.settings.overlap), services.clock()
     since = None if task.task is Task.RECONCILE else asked_since
     listed, left_out = _sorted(source.discover(since))
@@ -91,6 +93,17 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
         listing = Listing(started_at, findings, known, tuple(fresh), asked_since, source)
         compare(connection, task, listing, services, deadline)
     return _logged(Polled(len(findings), new, queued), connection, task)
+
+
+def _only_sends(
+    connection: Connection, task: ConnectionTask, status: ConnectionStatus, services: Services, deadline: Deadline
+) -> Polled:
+    """Note that there was nothing to ask for, or an alarm would wait for a poll; and compare what was dropped."""
+    now = services.clock()
+    services.ledger.change_status(status, lambda each: replace(each, polled_at=now))
+    if task.task is Task.RECONCILE:
+        compare(connection, task, Listing(now, {}, {}, (), None, None), services, deadline)
+    return Polled()
 
 
 def _sorted(listed: Iterable[Finding | LeftOut]) -> tuple[list[Finding], list[LeftOut]]:

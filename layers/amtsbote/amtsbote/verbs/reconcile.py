@@ -64,7 +64,8 @@ Steps = Iterator[Compared]
 class Listing:
     """What the portal lists (`findings`, by id), what was known of it, and which of it had no row until now.
 
-    `started_at` (UTC) is from before the list was read; `asked_since` is from when on an ordinary poll asks `source`.
+    `started_at` (UTC) is from before the list was read; `asked_since` is from when on an ordinary poll asks `source`,
+    which is None where the connection only sends.
     """
 
     started_at: datetime
@@ -72,7 +73,7 @@ class Listing:
     known: Mapping[str, ItemRow]
     fresh: tuple[Finding, ...]
     asked_since: datetime | None
-    source: Source
+    source: Source | None
 
 
 def compare(
@@ -122,7 +123,7 @@ def _first_report(connection: Connection, task: ConnectionTask, listing: Listing
 
 def _seen_by_polls(listing: Listing) -> frozenset[str]:
     """Return what an ordinary poll would list; the portal is asked only where that matters."""
-    if not _late(listing):
+    if not _late(listing) or listing.source is None:
         return frozenset()
     return frozenset(each.id for each in listing.source.discover(listing.asked_since) if isinstance(each, Finding))
 
@@ -202,8 +203,10 @@ class _Comparison:
     # --- rows ---
 
     def _waiting(self, part: Part, after: str | None) -> Steps:
-        """Compare the rows that wait for the portal with what it lists."""
-        listed = self._listing.findings if self._listing else {}
+        """Compare the rows that wait for the portal with what it lists; a connection that only sends lists nothing."""
+        if self._listing is None or self._listing.source is None:
+            return
+        listed = self._listing.findings
         for place, rows in self._shelf(RowKind.ITEM, SHELVES[part], after, ROWS_AT_ONCE, None):
             items = [row for row in rows if isinstance(row, ItemRow)]
             found = (unknown_there(row, listed, self._report.started_at) for row in items)
