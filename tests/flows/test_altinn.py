@@ -555,7 +555,10 @@ def test_the_proposals_hard_deleted_ones_are_left_out(proposed: ObservedAltinn, 
 def test_a_worker_that_dies_at_any_call_to_the_portal_costs_nothing(
     altinn: ObservedAltinn, world: MortalWorld, after: bool
 ) -> None:
+    world.settle(rounds=1)  # the first time of all a connection is enrolled
+    world.later(rounds=1, hours=1)  # and soon after its change a secret is read each time
     altinn.submit(FORM, ATTACHMENT)
+    world.services = world.new_services()
     with world.lifeline.cut(0, after=after):
         world.settle(rounds=1)
     calls = world.lifeline.calls

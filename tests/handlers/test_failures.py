@@ -61,7 +61,7 @@ def test_a_record_that_crashes_leaves_the_other_nine_alone(cloud: Cloud, duba: S
     for id_ in range(1, BATCH + 1):
         duba.add_message(id_, aktenzeichen=f"{CANARY} {id_}")
     polled(cloud, connection)
-    cloud.change_row("duba", connection, "4", state=f"{CANARY}-state")
+    cloud.change_row("duba", connection, "4", record=f'{{"aktenzeichen": "{CANARY}"')
     records = cloud.delivered(FETCH_QUEUE, *requests(connection, range(1, BATCH + 1)))
     spoiled = next(record["messageId"] for record in records if '"4"' in record["body"])
 
@@ -71,8 +71,8 @@ def test_a_record_that_crashes_leaves_the_other_nine_alone(cloud: Cloud, duba: S
     states = [cloud.row("duba", connection, str(id_))["state"] for id_ in range(1, BATCH + 1)]
     assert states.count("STORED") == BATCH - 1
     (line,) = crashes(result)
-    assert (line["level"], line["error_type"]) == ("ERROR", "ValidationError")
-    assert any(place.startswith("ledger.py:") for place in line["at"]), "it says where"
+    assert (line["level"], line["error_type"]) == ("ERROR", "JSONDecodeError")
+    assert any(place.startswith("fetch.py:") for place in line["at"]), "it says where"
     assert result.metrics["Crashed"] == 1
     assert CANARY not in result.log
     assert "exception" not in line, "the text of an exception may hold data"
