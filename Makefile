@@ -44,8 +44,7 @@ test: setup
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --durations 25
 
 # What runs the functions' code in one process: the rest tests the template, the tools and the sandbox, or takes minutes.
-ON_313 := tests/unit tests/properties tests/handlers tests/flows/test_duba_inbound.py tests/flows/test_docxworld_uploads.py \
-    tests/flows/test_docxworld_encryption.py tests/flows/test_altinn.py tests/flows/test_operations.py
+ON_313 := tests/unit tests/properties tests/handlers tests/flows/test_duba_inbound.py tests/flows/test_docxworld_encryption.py
 
 test-313: $(SAM) $(if $(PYTHON313),$(VENV313))
 ifneq ($(PYTHON313),)
@@ -94,7 +93,9 @@ sbom: $(VENV)
 figures: $(VENV)
 	$(BIN)/python tools/figures.py
 
+# The environments are made side by side, as that is mostly waiting for a disk.
 check:
+	$(MAKE) --jobs 4 $(VENV) $(SAM) $(CHECKOV) $(if $(PYTHON313),$(VENV313))
 	$(MAKE) lint
 	$(MAKE) types
 	$(MAKE) test-all

@@ -1,5 +1,6 @@
 """The real template, built by `sam build` and deployed by `sam deploy` to the embedded AWS, as it would be to AWS."""
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -92,7 +93,7 @@ def deploy_stack(aws: EmbeddedAws, *, parameters: Mapping[str, str], root: Path)
     if outputs is not None and deployed.exists() and deployed.read_text() == wanted:
         _say("the stack is already there")
         return outputs
-    built = _build(aws, root, parameters, wanted)
+    built = _build(aws, root, parameters)
     environment = _environment(aws, parameters) | aws.environment()
     with _timed("sam deploy"):
         _run([SAM, "deploy", *_deploy_arguments(aws, built, parameters)], environment, root)
@@ -100,17 +101,28 @@ def deploy_stack(aws: EmbeddedAws, *, parameters: Mapping[str, str], root: Path)
     return _outputs(aws) or {}
 
 
-def _build(aws: EmbeddedAws, root: Path, parameters: Mapping[str, str], wanted: str) -> Path:
-    """The folder with the built template; one per interpreter and processor, as the layers differ."""
+def _build(aws: EmbeddedAws, root: Path, parameters: Mapping[str, str]) -> Path:
+    """The folder with the built template; one per interpreter and processor, as only these change what is built."""
     folder = root / "build" / f"sam-{parameters['Runtime']}-{parameters['Architecture']}"
-    stamp = folder / "built"
-    if stamp.exists() and stamp.read_text() == wanted:
-        _say("the build is up to date")
-        return folder / "template"
-    with _timed("sam build"):
-        _run([SAM, "build", *_build_arguments(root, folder, parameters)], _environment(aws, parameters), root)
-    stamp.write_text(wanted)
+    wanted, stamp = _fingerprint(root, {}), folder / "built"
+    with _alone(folder):
+        if stamp.exists() and stamp.read_text() == wanted:
+            _say("the build is up to date")
+            return folder / "template"
+        stamp.unlink(missing_ok=True)
+        with _timed("sam build"):
+            _run([SAM, "build", *_build_arguments(root, folder, parameters)], _environment(aws, parameters), root)
+        stamp.write_text(wanted)
     return folder / "template"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time build into a folder; the next ones find it built."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _build_arguments(root: Path, folder: Path, parameters: Mapping[str, str]) -> list[str]:

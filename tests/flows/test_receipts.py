@@ -78,7 +78,7 @@ def test_the_receipt_of_a_failure_names_mistake_and_mend(
     receipt = docxworld_world.receipt("docxworld/klinikum/NIRGENDWO/brief.pdf")
     assert receipt["status"] == "FAILED" and receipt["portalId"] is None
     assert set(receipt["error"]) == {"code", "message", "retryable"}
-    assert "NIRGENDWO" in receipt["error"]["message"]
+    assert "abbreviation that the key names; use an abbreviation that docxworld lists" in receipt["error"]["message"]
     assert receipt["history"][-1]["state"] == "FAILED"
 
 
