@@ -41,14 +41,14 @@ soak: setup
 	$(BIN)/python -m sandbox soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 test: setup
-	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --durations 25
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder --durations 25
 
 # What runs the functions' code in one process: the rest tests the template, the tools and the sandbox, or takes minutes.
-ON_313 := tests/unit tests/properties tests/handlers tests/flows/test_duba_inbound.py tests/flows/test_docxworld_encryption.py
+ON_313 := tests/unit tests/properties tests/handlers tests/flows/test_duba_inbound.py
 
 test-313: $(SAM) $(if $(PYTHON313),$(VENV313))
 ifneq ($(PYTHON313),)
-	.venv313/bin/python -m pytest -n $(TESTERS) --dist loadfile -m "not once" $(ON_313)
+	.venv313/bin/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder -m "not once" $(ON_313)
 else
 	@echo "test-313: there is no Python 3.13 here, so the tests did not run on it"
 endif

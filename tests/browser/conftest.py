@@ -100,7 +100,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 # --- the sandbox -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def town() -> Iterator[Town]:
     """The sandbox with documents of every kind; started once."""
     if not chromium():
@@ -203,7 +203,7 @@ def slow_upload(town: Town, sent: int, row: DropRow | None = None) -> DropRow:
 # --- the browser -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(town: Town) -> Iterator[Browser]:
     """Chromium, without a head."""
     with sync_playwright() as playwright:

@@ -46,16 +46,16 @@ def tell(world: World) -> None:
 # --- batches and answers ---
 
 
-def test_250_messages_are_acknowledged_in_three_calls(duba: SimulatedDuba, duba_world: World) -> None:
-    ids = [duba.add_message() for _ in range(250)]
+def test_201_messages_are_acknowledged_in_three_calls(duba: SimulatedDuba, duba_world: World) -> None:
+    ids = [duba.add_message() for _ in range(201)]
     for id in ids:
         put_into_inbox(duba_world, str(id))
     duba.forget_requests()
     tell(duba_world)
     assert [(request.method, request.status) for request in duba.requests] == [("POST", 200)] * 3
-    assert sorted(len(batch) for batch in duba.ack_batches) == [50, 100, 100]
+    assert sorted(len(batch) for batch in duba.ack_batches) == [1, 100, 100]
     assert duba.acknowledged_ids() == ids
-    assert {duba_world.state("klinikum", str(id)) for id in (ids[0], ids[99], ids[100], ids[249])} == {"ACKNOWLEDGED"}
+    assert {duba_world.state("klinikum", str(id)) for id in (ids[0], ids[99], ids[100], ids[200])} == {"ACKNOWLEDGED"}
 
 
 def test_each_message_is_judged_by_its_own_answer(duba: SimulatedDuba, duba_world: World) -> None:

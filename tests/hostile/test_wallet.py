@@ -147,9 +147,9 @@ def test_a_portal_that_uses_up_all_time_uses_up_the_tries(
     key, content = DROPS[portal]
     with hostile_portal(SLOW[slow]()) as hostile:
         world = world_at(portal, hostile, clock, tries=3)
-        world.deadline_seconds = 0.3
+        world.deadline_seconds = 0.5
         world.drop(key, content)
-        for _ in range(5):
+        for _ in range(8):  # one that is out of time before it asks is no try
             world.clock.forward(hours=1, minutes=15)
             world.run("own")
         receipt = world.receipt(key)
