@@ -163,6 +163,21 @@ def test_a_delivery_is_found_by_key_file_name_and_the_portals_id(
     assert listed(office, file="bericht*", direction=Direction.IN) == []
 
 
+def test_a_delivery_whose_sender_died_before_it_could_be_found_is_found_by_the_portals_id(
+    docxworld: ObservedDocxworld, docxworld_world: MortalWorld
+) -> None:
+    office = office_of(docxworld_world)
+    docxworld_world.drop("docxworld/klinikum/BRIEF/Bericht.pdf", b"%PDF-1.7")
+    docxworld_world.crash("dynamodb", "PutItem", key="PORTAL_ID#")
+    docxworld_world.run("own")
+    (job,) = docxworld.jobs()
+    with pytest.raises(Reject, match="NOT_FOUND"):
+        show(office, job.id)
+    docxworld_world.later("track", hours=2)
+    assert show(office, job.id).document.id == "docxworld/klinikum/BRIEF/Bericht.pdf"
+    assert len(docxworld.jobs()) == 1
+
+
 def test_a_drop_that_fits_no_rule_is_seen(docxworld_world: MortalWorld) -> None:
     office = office_of(docxworld_world)
     docxworld_world.drop("nowhere/brief.pdf", b"%PDF")

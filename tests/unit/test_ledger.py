@@ -674,11 +674,18 @@ def test_of_two_that_the_portal_has_the_newer_is_found_in_whatever_order_they_go
     assert found is not None and found.version_id == "v2"
 
 
-def test_the_id_at_the_portal_is_a_word_before_the_row_says_it(ledger: Ledger, client: Recorder) -> None:
-    """So that no crash leaves a delivery that is not found by it."""
+def test_the_id_at_the_portal_is_a_word_once_the_row_says_it(ledger: Ledger, client: Recorder) -> None:
+    """So that no crash leaves a word that nobody knows of who erases the row."""
     row = sent(ledger, drop())
     written = [call["Item"]["sk"]["S"] for call in client.named("put_item")]
-    assert written[-2].startswith("PORTAL_ID#up-7#") and written[-1] == row.version_id
+    assert written[-2] == row.version_id and written[-1].startswith("PORTAL_ID#up-7#")
+
+
+def test_a_delivery_is_let_be_found_again_by_nothing_but_its_id_at_the_portal(ledger: Ledger, client: Recorder) -> None:
+    row = sent(ledger, drop())
+    client.calls.clear()
+    ledger.let_be_found(row)
+    assert [call["Item"]["sk"]["S"].partition("#")[0] for call in client.named("put_item")] == ["PORTAL_ID"]
 
 
 def test_what_is_known_of_another_key_that_begins_alike_is_not_taken_for_this_one(ledger: Ledger) -> None:

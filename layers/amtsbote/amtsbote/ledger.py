@@ -295,10 +295,17 @@ class Ledger:
         """Let an event happen to a drop and return its row; a row changed meanwhile is read and judged anew."""
         if isinstance(event, Originated) and event.answered_as is not None:
             self._note_words(row, words_of_drop(replace(row, answered_as=event.answered_as)))
+        changed = self._step(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
         if isinstance(event, Reported) and row.portal_id is None:
-            # first, so that no crash leaves a delivery that is not found
-            self._note_words(row, words_of_drop(replace(row, portal_id=event.delivery.portal_id))[-1:])
-        return self._step(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
+            self.let_be_found(changed)
+        return changed
+
+    def let_be_found(self, row: DropRow) -> None:
+        """Let a delivery be found by its id at the portal, once the row has it: so that who erases it knows the word.
+
+        Whoever finds that it was sent already does it again: the one who sent it may have died in between.
+        """
+        self._note_words(row, [word for word in words_of_drop(row) if word.subject is Subject.PORTAL_ID])
 
     def due_drops(self, portal: str, connection: str, work: Work = Work.TRACK) -> Iterator[DropRow]:
         """Yield the deliveries whose work is due, the longest waiting first."""
