@@ -108,14 +108,20 @@ def told_of(world: MortalWorld) -> list[str]:
     return sorted(key.removeprefix("receipts/").removesuffix(".json") for key in ends)
 
 
+def four_sent(docxworld: ObservedDocxworld, world: MortalWorld) -> list[str]:
+    """Let four letters be on their way, and be due to be asked about; returns their keys."""
+    keys = [f"docxworld/klinikum/{docxworld.letters.id}/{number}.pdf" for number in range(4)]
+    for key in keys:
+        world.drop(key, b"ein Brief")
+    world.drain()
+    world.clock.forward(minutes=5)
+    return keys
+
+
 def test_a_receipt_that_cannot_be_written_keeps_no_other_delivery_from_being_told_of(
     docxworld: ObservedDocxworld, docxworld_world: MortalWorld
 ) -> None:
-    keys = [f"docxworld/klinikum/{docxworld.letters.id}/{number}.pdf" for number in range(4)]
-    for key in keys:
-        docxworld_world.drop(key, b"ein Brief")
-    docxworld_world.drain()
-    docxworld_world.clock.forward(minutes=5)
+    keys = four_sent(docxworld, docxworld_world)
     docxworld_world.crash("s3", "PutObject", key=f"receipts/{keys[1]}")
     docxworld_world.tick("track")
     docxworld_world.run("track")
@@ -130,11 +136,7 @@ def test_a_receipt_that_cannot_be_written_keeps_no_other_delivery_from_being_tol
 def test_a_delivery_that_cannot_be_asked_about_keeps_no_other_from_being_told_of(
     docxworld: ObservedDocxworld, docxworld_world: MortalWorld
 ) -> None:
-    keys = [f"docxworld/klinikum/{docxworld.letters.id}/{number}.pdf" for number in range(4)]
-    for key in keys:
-        docxworld_world.drop(key, b"ein Brief")
-    docxworld_world.drain()
-    docxworld_world.clock.forward(minutes=5)
+    keys = four_sent(docxworld, docxworld_world)
     docxworld.faults.add(Fault(Kind.TOO_MANY_REQUESTS, "GET /v1/uploads/.*", times=1, retry_after=120))
     docxworld_world.tick("track")
     docxworld_world.drain()
