@@ -533,9 +533,11 @@ def test_a_process_that_dies_at_any_call_loses_nothing_and_stores_nothing_twice(
     docxworld: ObservedDocxworld, docxworld_world: MortalWorld, after: bool
 ) -> None:
     world = docxworld_world
-    add(docxworld)
-    with world.lifeline.cut(0, after=False):
-        world.settle(rounds=1)
+    for name in ("the first of the connection.pdf", "counted.pdf"):
+        add(docxworld, name)
+        world.services = world.new_services()
+        with world.lifeline.cut(0, after=False):
+            world.settle(rounds=1)
     calls = world.lifeline.calls
     for number in moments(calls, after=after):
         download = add(docxworld, f"ergebnis-{number}.pdf", f"Ergebnis {number}".encode())

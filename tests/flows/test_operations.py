@@ -163,12 +163,12 @@ def test_a_delivery_is_found_by_key_file_name_and_the_portals_id(
     assert listed(office, file="bericht*", direction=Direction.IN) == []
 
 
-def test_a_delivery_whose_sender_died_before_it_could_be_found_is_found_by_the_portals_id(
+def test_a_delivery_whose_sender_died_before_it_was_noted_is_found_by_the_portals_id_later(
     docxworld: ObservedDocxworld, docxworld_world: MortalWorld
 ) -> None:
     office = office_of(docxworld_world)
     docxworld_world.drop("docxworld/klinikum/BRIEF/Bericht.pdf", b"%PDF-1.7")
-    docxworld_world.crash("dynamodb", "PutItem", key="PORTAL_ID#")
+    docxworld_world.crash("dynamodb", "TransactWriteItems", key="PORTAL_ID#")
     docxworld_world.run("own")
     (job,) = docxworld.jobs()
     with pytest.raises(Reject, match="NOT_FOUND"):

@@ -12,8 +12,8 @@ from tests.flows.conftest import ObservedDocxworld
 from tests.flows.mortality import MortalWorld
 from tests.flows.world import Clock
 
-OPENED = ["PutItem", "PutItem", "PutItem"]  # which version is the newest; the word; the row under its lease
-TOLD = ["PutItem", "PutObject", "put_events"]  # the row, the receipt, the event
+OPENED = ["PutItem", "TransactWriteItems"]  # which version is the newest; the row under its lease, with its word
+TOLD = ["TransactWriteItems", "PutObject", "put_events"]  # the row with its id at the portal, the receipt, the event
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def asked_of_aws(world: MortalWorld, *queues: str) -> list[str]:
     return [call for call in world.lifeline.calls if " /" not in call]
 
 
-def test_a_magic_link_takes_eleven_requests(duba_world: MortalWorld) -> None:
+def test_a_magic_link_takes_nine_requests(duba_world: MortalWorld) -> None:
     for name in ("warm", "fall"):
         form = {"jobId": f"job-{name}", "absender": {"egvp_account_id": 42}}
         duba_world.drop(f"duba/klinikum/BetreuungAnregung/{name}.json", json.dumps(form).encode())
@@ -42,13 +42,12 @@ def test_a_magic_link_takes_eleven_requests(duba_world: MortalWorld) -> None:
         "PutObject",  # the receipt, before anything else
         "GetObject",  # the drop, whole
         "PutItem",  # the proof that is awaited
-        "PutItem",  # its id at the portal, a word
         *TOLD,
         "PutItem",  # no longer due
     ]
 
 
-def test_a_letter_takes_ten_requests_until_it_is_sent(
+def test_a_letter_takes_eight_requests_until_it_is_sent(
     docxworld: ObservedDocxworld, docxworld_world: MortalWorld
 ) -> None:
     for name in ("warm", "brief"):
@@ -59,7 +58,6 @@ def test_a_letter_takes_ten_requests_until_it_is_sent(
         "PutObject",  # the receipt, before anything else
         "GetObject",  # the drop, whole
         "PutItem",  # the journal: the address, and that it is going to be used
-        "PutItem",  # its id at the portal, a word
         *TOLD,
     ]
 
@@ -78,7 +76,7 @@ def test_a_data_element_is_noted_before_it_is_sent_and_after_it_where_something_
             asked = asked_of_aws(world, "own")
     assert world.receipt(key)["status"] == "DELIVERED"
     journal = ["PutItem"] * notes
-    assert asked == [*OPENED, "PutObject", "GetObject", *journal, "PutItem", *TOLD, "PutItem"]
+    assert asked == [*OPENED, "PutObject", "GetObject", *journal, *TOLD, "PutItem"]
 
 
 def test_of_several_deliveries_that_are_tracked_together_is_told_in_one_request(

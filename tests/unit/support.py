@@ -88,6 +88,11 @@ def refusal(code: str, operation: str = "Operation") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "geheim: nothing of this belongs into a log"}}, operation)
 
 
+def items_of(write: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the items that a PutItem or a TransactWriteItems writes."""
+    return [each["Put"]["Item"] for each in write.get("TransactItems", [{"Put": write}])]
+
+
 class Recorder:
     """A client that passes every call on to a real one and remembers it: (method, arguments)."""
 
@@ -109,3 +114,7 @@ class Recorder:
     def named(self, method: str) -> list[dict[str, Any]]:
         """Return the arguments of the calls of one method."""
         return [arguments for name, arguments in self.calls if name == method]
+
+    def written(self) -> list[list[dict[str, Any]]]:
+        """Return the items of each write to DynamoDB."""
+        return [items_of(arguments) for name, arguments in self.calls if name in ("put_item", "transact_write_items")]

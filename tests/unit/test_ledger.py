@@ -33,6 +33,7 @@ from amtsbote.lifecycle import (
     Committed,
     Deferred,
     FoundGone,
+    Hydrated,
     ImpossibleTransition,
     ItemRow,
     LeaseTaken,
@@ -46,7 +47,7 @@ from amtsbote.lifecycle import (
 from amtsbote.portals.portal import AcknowledgePolicy
 from amtsbote.portals.protocols import Delivery, Finding, KnownDrop, Outcome, Step
 from amtsbote.status import ConnectionStatus, failed, throttled
-from tests.unit.support import NOW, Clock, Logged, Recorder, later, refusal
+from tests.unit.support import NOW, Clock, Logged, Recorder, items_of, later, refusal
 
 RECORD = {"id": 214, "aktenzeichen": "Müller ./. Größe €", "preis": 1.25, "leer": None, "liste": [], "emoji": "🙂"}
 
@@ -118,8 +119,8 @@ def test_rows_are_opened_with_their_words_as_many_at_once_as_a_transaction_takes
 ) -> None:
     rows = [case(number) for number in range(34)]
     assert [row.id for row in ledger.open_all(rows)] == [row.id for row in rows]
-    written = [len(call["TransactItems"]) for call in client.named("transact_write_items")]
-    assert written == [99], "33 rows and their words; the last goes by itself"
+    written = [len(items) for items in client.written()]
+    assert written == [1, 99, 3], "the connection, 33 rows and their words, then the last and its words"
     assert len(ledger.items("duba", "klinikum", [row.id for row in rows])) == 34
     assert [each.key for each in ledger.found_by("duba", "klinikum", Word(Subject.JOB, "job-7"), limit=9)] == [
         item_key("duba", "klinikum", "7")
@@ -152,12 +153,52 @@ def test_a_transaction_that_fails_otherwise_opens_nothing(table: str, clock: Clo
         Ledger(client, table, clock).open_all([case(1), case(2)])
 
 
+class Contended:
+    """A client whose transactions are cancelled some times, though nothing has been written by anybody."""
+
+    def __init__(self, client: Recorder, times: int) -> None:
+        self._client = client
+        self._times = times
+
+    def transact_write_items(self, **params: Any) -> Any:
+        if self._times:
+            self._times -= 1
+            raise refusal("TransactionCanceledException")
+        return self._client.transact_write_items(**params)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def test_rows_whose_writing_another_one_came_between_are_written_again(
+    client: Recorder, table: str, clock: Clock
+) -> None:
+    contended: Any = Contended(client, 1)
+    assert Ledger(contended, table, clock).open(case(1))
+    contended = Contended(client, 2)
+    assert [row.id for row in Ledger(contended, table, clock).open_all([case(1), case(2)])] == ["2"]
+    contended = Contended(client, 2)
+    ledger = Ledger(contended, table, clock)
+    assert sent(ledger, drop()).portal_id == "up-7"
+    assert ledger.found_by("docxworld", "klinikum", Word(Subject.PORTAL_ID, "up-7"), limit=2)
+
+
+def test_rows_that_too_many_write_at_once_come_again(client: Recorder, table: str, clock: Clock) -> None:
+    contended: Any = Contended(client, 1000)
+    ledger = Ledger(contended, table, clock)
+    with pytest.raises(Retry, match="too many workers") as pause:
+        ledger.open(case(1))
+    assert pause.value.code == "LEDGER_CONTENDED"
+    assert ledger.item("duba", "klinikum", "1") is None
+    assert ledger.found_by("duba", "klinikum", Word(Subject.JOB, "job-1"), limit=1) == []
+
+
 @pytest.mark.parametrize("letter", ["x", "ä", "🙂"])
 def test_a_long_record_is_kept_packed_and_comes_back_as_it_was(ledger: Ledger, client: Recorder, letter: str) -> None:
     rows = [replace(item(str(number)), record=json.dumps({"text": letter * 400_000})) for number in range(3)]
     assert len(ledger.open_all(rows)) == 3
     assert ledger.items("duba", "klinikum", ["0", "1", "2"])["1"].record == rows[1].record
-    assert client.named("transact_write_items") == [], "each by itself: a transaction takes four megabytes"
+    assert [len(items) for items in client.written()[1:]] == [2] * 3, "each by itself: a write takes four megabytes"
     row = ledger.advance(rows[1], LeaseTaken(later(minutes=4)))
     assert row.record == rows[1].record == replace(ledger.item("duba", "klinikum", "1") or row).record
 
@@ -345,14 +386,29 @@ def test_many_events_are_one_write_for_as_many_as_it_takes(
 ) -> None:
     monkeypatch.setattr("amtsbote.ledger.TRANSACTION_ACTIONS", 10)
     rows = stored_rows(ledger, *map(str, range(11)))
-    written = len(client.named("put_item"))
+    client.calls.clear()
     done = ledger.advance_all([(row, Acknowledged("DELETED")) for row in rows])
     assert [row.id for row in done] == [row.id for row in rows]
-    assert [len(call["TransactItems"]) for call in client.named("transact_write_items")] == [10]
-    assert len(client.named("put_item")) == written + 1, "the last by itself"
+    assert [len(items) for items in client.written()] == [10, 1], "the last by itself"
     found = ledger.items("duba", "klinikum", [row.id for row in rows])
     assert list(found.values()) and [found[row.id] for row in done] == done
     assert all(verify(row) == [] and row.state == "ACKNOWLEDGED" for row in found.values())
+
+
+def test_many_rows_that_say_more_now_are_one_write_with_their_words_while_it_has_room(
+    ledger: Ledger, client: Recorder
+) -> None:
+    unready = [Finding(str(number), NOW, {}, waiting_for="hydration") for number in range(67)]
+    rows = [opened("duba", "klinikum", finding, "{}", NOW) for finding in unready]
+    ledger.open_all(rows)
+    hydrated = [(row, Hydrated(case(int(row.id)).record)) for row in rows]
+    client.calls.clear()
+    for some, written in ((hydrated[:33], [99]), (hydrated[33:], [3] * 34)):
+        assert [row.id for row in ledger.advance_all(some)] == [row.id for row, _ in some]
+        assert [len(items) for items in client.written()] == written
+        client.calls.clear()
+    for number in range(67):
+        assert ledger.found_by("duba", "klinikum", Word(Subject.JOB, f"job-{number}"), limit=2)
 
 
 def test_of_many_rows_one_that_was_changed_meanwhile_is_judged_anew(ledger: Ledger, logged: Logged) -> None:
@@ -387,8 +443,9 @@ def test_each_step_of_many_is_logged_once(ledger: Ledger, logged: Logged) -> Non
 def test_rows_that_are_too_large_together_are_changed_one_by_one(ledger: Ledger, client: Recorder) -> None:
     rows = [replace(item(str(number)), record=json.dumps({"text": "x" * 50_000})) for number in range(3)]
     ledger.open_all(rows)
+    client.calls.clear()
     assert [row.queued for row in ledger.advance_all([(row, Requeued()) for row in rows])] == [1, 1, 1]
-    assert client.named("transact_write_items") == []
+    assert [len(items) for items in client.written()] == [1, 1, 1]
 
 
 # --- batched reads ---
@@ -522,13 +579,12 @@ def test_a_new_drop_is_opened_under_a_lease_in_one_write(ledger: Ledger, client:
 
 
 def test_the_first_version_of_a_key_is_opened_without_a_read(ledger: Ledger, client: Recorder) -> None:
-    """Written are the note which version is the newest, the word that it is found by, and then the row."""
+    """Written are the note which version is the newest, and then the row with the word that it is found by."""
     ledger.begin_drop(drop(key="docxworld/klinikum/t/other.pdf"), LEASE)  # and with it the connection is known
     client.calls.clear()
     ledger.begin_drop(drop(), LEASE)
-    assert [(name, each["Item"]["sk"]["S"][:6]) for name, each in client.calls] == [
-        ("put_item", "NEWEST"), ("put_item", "FILE#a"), ("put_item", "v1"),
-    ]  # fmt: skip
+    assert [[each["sk"]["S"][:6] for each in items] for items in client.written()] == [["NEWEST"], ["FILE#a", "v1"]]
+    assert len(client.calls) == 2
 
 
 def test_a_drop_that_was_opened_before_is_returned_without_a_lease(ledger: Ledger) -> None:
@@ -555,10 +611,10 @@ class Overtaking:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def put_item(self, **arguments: Any) -> Any:
-        if "state" in arguments["Item"]:
+    def transact_write_items(self, **arguments: Any) -> Any:
+        if any("state" in item for item in items_of(arguments)):
             self._overtake()
-        return self._client.put_item(**arguments)
+        return self._client.transact_write_items(**arguments)
 
 
 def test_of_two_that_open_a_drop_at_once_one_has_the_lease(ledger: Ledger, dynamodb: Any, table: str) -> None:
@@ -674,18 +730,11 @@ def test_of_two_that_the_portal_has_the_newer_is_found_in_whatever_order_they_go
     assert found is not None and found.version_id == "v2"
 
 
-def test_the_id_at_the_portal_is_a_word_once_the_row_says_it(ledger: Ledger, client: Recorder) -> None:
-    """So that no crash leaves a word that nobody knows of who erases the row."""
+def test_the_id_at_the_portal_is_a_word_as_soon_as_the_row_says_it(ledger: Ledger, client: Recorder) -> None:
+    """So that no crash leaves a word that nobody knows of who erases the row, nor a row that is not found."""
     row = sent(ledger, drop())
-    written = [call["Item"]["sk"]["S"] for call in client.named("put_item")]
-    assert written[-2] == row.version_id and written[-1].startswith("PORTAL_ID#up-7#")
-
-
-def test_a_delivery_is_let_be_found_again_by_nothing_but_its_id_at_the_portal(ledger: Ledger, client: Recorder) -> None:
-    row = sent(ledger, drop())
-    client.calls.clear()
-    ledger.let_be_found(row)
-    assert [call["Item"]["sk"]["S"].partition("#")[0] for call in client.named("put_item")] == ["PORTAL_ID"]
+    last = [item["sk"]["S"] for item in client.written()[-1]]
+    assert last[0].startswith("PORTAL_ID#up-7#") and last[1:] == [row.version_id]
 
 
 def test_what_is_known_of_another_key_that_begins_alike_is_not_taken_for_this_one(ledger: Ledger) -> None:
@@ -803,5 +852,5 @@ def test_a_drops_step_is_logged_by_its_version_as_its_key_may_name_somebody(ledg
 
 def test_what_is_empty_in_a_step_is_not_stored(ledger: Ledger, client: Recorder) -> None:
     ledger.open(item())
-    (step,) = client.named("put_item")[-1]["Item"]["history"]["L"]
+    (step,) = client.written()[-1][-1]["history"]["L"]
     assert step["M"].keys() == {"at", "state", "by", "number", "digest"}

@@ -43,8 +43,6 @@ from amtsbote.codec import Codec
 from amtsbote.deliveries import (
     DropEvent,
     DropRow,
-    Originated,
-    Reported,
     SendLease,
     advance_drop,
     shelf_of_drop,
@@ -52,14 +50,10 @@ from amtsbote.deliveries import (
 )
 from amtsbote.errors import Retry
 from amtsbote.lifecycle import (
-    Committed,
-    Hydrated,
     ImpossibleTransition,
     ItemEvent,
     ItemRow,
     Past,
-    Released,
-    Reopened,
     Shelf,
     Subject,
     Word,
@@ -67,8 +61,6 @@ from amtsbote.lifecycle import (
     advance,
     shelf_of,
     spelled,
-    words_of,
-    words_of_files,
 )
 from amtsbote.observability import count, log
 from amtsbote.proofs import Awaited, awaited_again, proven
@@ -99,7 +91,6 @@ HASHED_NAME = re.compile(r"sha256:[0-9a-f]{64}")  # how a name is written that a
 TRANSACTION_ACTIONS = 100  # what DynamoDB takes, of 4 MB together
 TRANSACTION_ROW_BYTES = 2_000  # of a record; a larger row is written by itself: a transaction is twice the units
 PACKED_FROM_BYTES = 30_000
-FINDS = (Hydrated, Reopened, Committed, Released)  # events that let an item be found by more words
 RECORD_BYTES = 300_000  # packed; the rest of the 400 KB is for 200 steps, 100 words, hints and id
 
 _ITEM = Codec(ItemRow)
@@ -179,15 +170,11 @@ class Ledger:
     def _open_bundle(self, rows: Sequence[ItemRow]) -> list[ItemRow]:
         """Write rows and their words at once; where one of the rows is there already, each by itself."""
         first = [sealed(row, self._by()) for row in rows]
-        if len(first) == 1 or not self._write_all([put for row in first for put in self._puts_of(row)]):
-            first = [row for row in first if self._create_found(row)]
+        if len(first) == 1 or not self._write_all([put for row in first for put in self._puts_of(row, _ITEM)]):
+            first = [row for row in first if self._create_found(row, _ITEM)]
         for row in first:
             _witness(row, row.history[-1])
         return first
-
-    def _create_found(self, row: ItemRow) -> bool:
-        self._note_words(row, row.words)
-        return self._create(key_of(row), row, _ITEM)
 
     def item(self, portal: str, connection: str, id_: str) -> ItemRow | None:
         """Return the row of an item as it is now."""
@@ -206,12 +193,6 @@ class Ledger:
 
     def advance(self, row: ItemRow, event: ItemEvent) -> ItemRow:
         """Let an event happen to an item and return its row; a row changed meanwhile is read and judged anew."""
-        if isinstance(event, Hydrated | Reopened):
-            self._note_words(row, words_of(event.record))
-        if isinstance(event, Committed | Released):
-            known = words_of(row.record)
-            words = words_of_files(row.id, event.contents.names)
-            self._note_words(row, [word for word in words if word not in known])
         key = item_key(row.portal, row.connection, row.id)
         return self._step(key, row, lambda current: advance(current, event, self.clock()), _ITEM)
 
@@ -223,7 +204,7 @@ class Ledger:
         return [row for some in in_batches(events, TRANSACTION_ACTIONS) for row in self._advance_some(some)]
 
     def _advance_some(self, events: Sequence[tuple[ItemRow, ItemEvent]]) -> list[ItemRow]:
-        if len(events) > 1 and all(_is_small(row) and not isinstance(event, FINDS) for row, event in events):
+        if len(events) > 1 and all(_is_small(row) for row, _ in events):
             at_once = self._advance_at_once(events)
             if at_once is not None:
                 return at_once
@@ -243,7 +224,8 @@ class Ledger:
         except ImpossibleTransition:
             return None
         changes = [(before, after) for (before, _), after in zip(events, advanced, strict=True) if after != before]
-        if changes and not self._write_all([self._change_of(*change) for change in changes]):
+        puts = [put for before, after in changes for put in self._change_of(before, after, _ITEM)]
+        if len(puts) > TRANSACTION_ACTIONS or (puts and not self._write_all(puts)):
             return None
         for _, after in (change for change in changes if change[0].seal != change[1].seal):
             _witness(after, after.history[-1])
@@ -282,7 +264,6 @@ class Ledger:
         self._enrol(row.portal, row.connection)
         if not is_first:
             self._note(row, over_older=True)
-        self._note_words(row, words_of_drop(row))
         opened = self._open(row, _DROP)
         return Opened(opened or self.drop(row), is_new=opened is not None, is_first=is_first)
 
@@ -293,19 +274,7 @@ class Ledger:
 
     def advance_drop(self, row: DropRow, event: DropEvent) -> DropRow:
         """Let an event happen to a drop and return its row; a row changed meanwhile is read and judged anew."""
-        if isinstance(event, Originated) and event.answered_as is not None:
-            self._note_words(row, words_of_drop(replace(row, answered_as=event.answered_as)))
-        changed = self._step(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
-        if isinstance(event, Reported) and row.portal_id is None:
-            self.let_be_found(changed)
-        return changed
-
-    def let_be_found(self, row: DropRow) -> None:
-        """Let a delivery be found by its id at the portal, once the row has it: so that who erases it knows the word.
-
-        Whoever finds that it was sent already does it again: the one who sent it may have died in between.
-        """
-        self._note_words(row, [word for word in words_of_drop(row) if word.subject is Subject.PORTAL_ID])
+        return self._step(drop_key(row), row, lambda current: advance_drop(current, event, self.clock()), _DROP)
 
     def due_drops(self, portal: str, connection: str, work: Work = Work.TRACK) -> Iterator[DropRow]:
         """Yield the deliveries whose work is due, the longest waiting first."""
@@ -461,7 +430,7 @@ class Ledger:
 
     def forget_words(self, row: ItemRow | DropRow) -> None:
         """Take away the words that a row is found by; repeating is safe."""
-        for word in words_of_drop(row) if isinstance(row, DropRow) else row.words:
+        for word in _words_of(row):
             self._client.delete_item(TableName=self._table, Key=_dump_key(word_key(row, word)))
 
     def expire_notes(self, row: DropRow, at: datetime) -> None:
@@ -565,17 +534,12 @@ class Ledger:
         for page in pages:
             yield from ({name: value_of(value) for name, value in each.items()} for each in page["Items"])
 
-    def _note_words(self, row: ItemRow | DropRow, words: Sequence[Word]) -> None:
-        """Let a row be found by words, before it says them itself, so that no crash leaves one that is not found."""
-        for word in words:
-            self._put(word_key(row, word), _said_of(row), "attribute_not_exists(pk)")
-
     # --- the table ---
 
     def _open(self, row: Lived, codec: Codec[Lived]) -> Lived | None:
         """Write the first row of an item or a drop and return it sealed; None where there is one."""
         first = sealed(row, self._by())
-        if not self._create(key_of(row), first, codec):
+        if not self._create_found(first, codec):
             return None
         for past in first.history:
             _witness(first, past)
@@ -588,18 +552,28 @@ class Ledger:
             changed = change(current)
             return current if changed == current else sealed(changed, self._by(), current)
 
-        changed = self._change(key, row, seal, codec)
+        def write(before: Lived, after: Lived) -> bool:
+            return self._replace_found(before, after, codec)
+
+        changed = self._change(key, row, seal, codec, write)
         if changed.seal != row.seal:
             _witness(changed, changed.history[-1])
         return changed
 
-    def _change(self, key: Key, row: Row, change: Callable[[Row], Row], codec: Codec[Row]) -> Row:
+    def _change(
+        self,
+        key: Key,
+        row: Row,
+        change: Callable[[Row], Row],
+        codec: Codec[Row],
+        write: Callable[[Row, Row], bool] | None = None,
+    ) -> Row:
         for _ in range(CONFLICT_ROUNDS):
             changed = change(row)
             if changed == row:
                 return row
             changed = replace(changed, version=row.version + 1)
-            if self._replace(key, changed, codec, row.version):
+            if write(row, changed) if write else self._replace(key, changed, codec, row.version):
                 return changed
             found = self._get(key)
             if found is None:
@@ -620,21 +594,48 @@ class Ledger:
             raise
         return True
 
-    def _change_of(self, before: ItemRow, after: ItemRow) -> "PutTypeDef":
-        return {
+    def _create_found(self, row: Lived, codec: Codec[Lived]) -> bool:
+        """Write a first row with the words that it is found by; False where there is one."""
+        if not _words_of(row):
+            return self._create(key_of(row), row, codec)
+        for _ in range(CONFLICT_ROUNDS):
+            if self._write_all(list(self._puts_of(row, codec))):
+                return True
+            if self._get(key_of(row)) is not None:
+                return False
+        raise Retry("LEDGER_CONTENDED", "the row is being written by too many workers at once")
+
+    def _replace_found(self, before: Lived, after: Lived, codec: Codec[Lived]) -> bool:
+        """Write a row over the one it was, with the words that it is found by since; False where it is another now."""
+        puts = list(self._change_of(before, after, codec))
+        if len(puts) > 1:
+            return self._write_all(puts)
+        return self._replace(key_of(after), after, codec, before.version)
+
+    def _puts_of(self, row: Lived, codec: Codec[Lived]) -> Iterator["PutTypeDef"]:
+        """Yield the writes of a first row and of its words.
+
+        A row and its words are written at once: whoever erases the row knows them all, and none is missing.
+        """
+        yield from self._puts_of_words(row, _words_of(row))
+        first = _dump_row(key_of(row), _attributes(row, codec))
+        yield {"TableName": self._table, "Item": first, "ConditionExpression": "attribute_not_exists(pk)"}
+
+    def _change_of(self, before: Lived, after: Lived, codec: Codec[Lived]) -> Iterator["PutTypeDef"]:
+        """Yield the writes of a row over the one it was, and of the words that are new to it."""
+        known = _words_of(before)
+        yield from self._puts_of_words(after, [word for word in _words_of(after) if word not in known])
+        yield {
             "TableName": self._table,
-            "Item": _dump_row(key_of(after), _attributes(after, _ITEM)),
+            "Item": _dump_row(key_of(after), _attributes(after, codec)),
             "ConditionExpression": "#version = :version",
             "ExpressionAttributeNames": {"#version": "version"},
             "ExpressionAttributeValues": {":version": attribute_of(before.version)},
         }
 
-    def _puts_of(self, row: ItemRow) -> Iterator["PutTypeDef"]:
-        """Yield the writes of an item's words and first row."""
-        for word in row.words:
+    def _puts_of_words(self, row: ItemRow | DropRow, words: Iterable[Word]) -> Iterator["PutTypeDef"]:
+        for word in words:
             yield {"TableName": self._table, "Item": _dump_row(word_key(row, word), _said_of(row))}
-        first = _dump_row(key_of(row), _attributes(row, _ITEM))
-        yield {"TableName": self._table, "Item": first, "ConditionExpression": "attribute_not_exists(pk)"}
 
     def _create(self, key: Key, row: Row, codec: Codec[Row]) -> bool:
         return self._put(key, _attributes(row, codec), "attribute_not_exists(pk)")
@@ -857,6 +858,11 @@ def _bundles(rows: Iterable[ItemRow]) -> Iterator[list[ItemRow]]:
         actions += 1 + len(row.words)
     if bundle:
         yield bundle
+
+
+def _words_of(row: ItemRow | DropRow) -> tuple[Word, ...]:
+    """Return the words that a row says it is found by."""
+    return words_of_drop(row) if isinstance(row, DropRow) else row.words
 
 
 def _said_of(row: ItemRow | DropRow) -> Attributes:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ from amtsbote.operations.office import Office
 from amtsbote.portals.portal import AcknowledgePolicy
 from amtsbote.portals.protocols import Delivery, Outcome
 from tests.unit.operations.support import acknowledged, create_stack, found, office, quarantined
-from tests.unit.support import NOW, Clock, aws_client, later
+from tests.unit.support import NOW, Clock, aws_client, items_of, later
 
 STORED_ITEM = Place(Kind.ITEM, "duba", "klinikum", Shelf.STORED)
 DONE = Place(Kind.ITEM, "duba", "klinikum", Shelf.ACKNOWLEDGED)
@@ -58,6 +59,10 @@ class Observed:
     def named(self, operation: str) -> list[dict[str, Any]]:
         """Return the parameters of each call of an operation."""
         return [params for name, params in self.calls if name == operation]
+
+    def written(self) -> list[list[dict[str, Any]]]:
+        """Return the items of each write."""
+        return [items_of(params) for name, params in self.calls if name in ("PutItem", "TransactWriteItems")]
 
 
 @pytest.fixture
@@ -168,15 +173,12 @@ def test_a_name_that_every_document_has_is_refused_with_what_to_ask(desk: Office
     assert refused.value.code == "EVERY_ONE_HAS_IT"
 
 
-def test_a_file_name_that_the_record_has_is_written_once_and_before_the_step(desk: Office) -> None:
+def test_a_file_name_that_the_record_has_is_written_once_and_with_the_step(desk: Office) -> None:
     seen = Observed()
     stored(
         Ledger(seen.client("dynamodb"), desk.stack.ledger_table, Clock()), ("Neu.pdf", "Alt.pdf"), filename="Alt.pdf"
     )
-    words = [put["Item"]["sk"]["S"].split("#")[1] for put in seen.named("PutItem") if "ofPk" in put["Item"]]
-    assert words == ["alt.pdf", "neu.pdf"]
-    places = [put["Item"]["pk"]["S"].partition("#")[0] for put in seen.named("PutItem")]
-    assert places[-2:] == ["WORD", "ITEM"]
+    assert written_at_once(seen) == [["FILE#alt.pdf", "ITEM"], ["FILE#neu.pdf", "ITEM"]]
 
 
 def test_every_state_has_a_shelf() -> None:
@@ -224,11 +226,24 @@ def test_a_hostile_id_or_word_fits_into_the_keys(desk: Office) -> None:
     assert [each.id for each in documents(desk, Question("duba", "klinikum", job="z z z")).documents] == [row.id]
 
 
-def test_a_word_is_written_before_the_row_that_it_finds(desk: Office) -> None:
+def written_at_once(seen: Observed) -> list[list[str]]:
+    """Return the word or the kind of row of each entry, of those writes that have more than one."""
+    return [[word_or_kind(item) for item in items] for items in seen.written() if len(items) > 1]
+
+
+def word_or_kind(item: dict[str, Any]) -> str:
+    kind: str = item["pk"]["S"].partition("#")[0]
+    word: str = item["sk"]["S"].rpartition("#")[0]
+    return word if kind == "WORD" else kind
+
+
+def test_a_row_and_its_words_are_written_at_once(desk: Office) -> None:
+    """So that no crash leaves a row that is not found, nor a word that no erasure knows of."""
     seen = Observed()
-    Ledger(seen.client("dynamodb"), desk.stack.ledger_table, Clock()).open(found(aktenzeichen="9 M 1"))
-    partitions = [call["Item"]["pk"]["S"].partition("#")[0] for call in seen.named("PutItem")]
-    assert partitions == ["ACCOUNTS", "WORD", "ITEM"]
+    ledger = Ledger(seen.client("dynamodb"), desk.stack.ledger_table, Clock())
+    ledger.open(found(aktenzeichen="9 M 1"))
+    ledger.open_drop(received("outbox", "docxworld/k/z/Brief.pdf", "v1", "1", ("docxworld", "k"), NOW))
+    assert written_at_once(seen) == [["CASE#9 m 1", "ITEM"], ["FILE#brief.pdf", "DROP"]]
 
 
 def test_an_item_that_two_polls_see_at_once_is_found_once(desk: Office) -> None:
@@ -239,30 +254,14 @@ def test_an_item_that_two_polls_see_at_once_is_found_once(desk: Office) -> None:
     assert page.more is None
 
 
-def test_the_words_of_a_worker_that_died_days_before_go_with_the_row(desk: Office) -> None:
-    row = found(aktenzeichen="9 M 1")
-    desk.ledger._note_words(found("214", later(seconds=-400_000), aktenzeichen="9 M 1"), words_of(row.record))
-    assert desk.ledger.open(row)
-    desk.ledger.forget_words(row)
-    word = Word(Subject.CASE, "9 m 1")
-    assert desk.ledger.found_by("duba", "klinikum", word, limit=10) == []
-
-
-def test_a_word_without_its_row_finds_nothing(desk: Office) -> None:
-    row = found(aktenzeichen="9 M 1")
-    desk.ledger._note_words(row, words_of(row.record))
-    assert documents(desk, Question("duba", "klinikum", case="9 M 1")).documents == ()
-
-
 # --- what it costs ---
 
 
-def index_writes(puts: list[dict[str, Any]]) -> int:
+def index_writes(seen: Observed) -> int:
     """Return how many writes the index `shelves` sees, by DynamoDB's rule: one for a new entry, two for a moved one."""
     entries: dict[str, tuple[str, str]] = {}
     writes = 0
-    for put in puts:
-        item = put["Item"]
+    for item in chain.from_iterable(seen.written()):
         if "shelf" not in item:
             continue
         key, entry = f"{item['pk']['S']} {item['sk']['S']}", (item["shelf"]["S"], item["shelvedAt"]["S"])
@@ -276,11 +275,12 @@ def test_a_document_costs_five_writes_of_the_index_and_one_per_word(desk: Office
     seen = Observed()
     ledger = Ledger(seen.client("dynamodb"), desk.stack.ledger_table, Clock())
     acknowledged(ledger, found(aktenzeichen="9 M 1", jobId="7e57"))
-    rows = Counter(put["Item"]["pk"]["S"].partition("#")[0] for put in seen.named("PutItem"))
+    rows = Counter(item["pk"]["S"].partition("#")[0] for item in chain.from_iterable(seen.written()))
     assert rows == {"ITEM": 4, "WORD": 2, "ACCOUNTS": 1}
-    assert index_writes(seen.named("PutItem")) == 5
+    assert index_writes(seen) == 5
     acknowledged(ledger, found("215"))
-    assert len([put for put in seen.named("PutItem") if put["Item"]["pk"]["S"] == "ACCOUNTS"]) == 1, "once a process"
+    accounts = [item for item in chain.from_iterable(seen.written()) if item["pk"]["S"] == "ACCOUNTS"]
+    assert len(accounts) == 1, "once a process"
 
 
 def test_a_delivery_costs_three_writes_of_the_index_and_two_words(desk: Office) -> None:
@@ -290,9 +290,9 @@ def test_a_delivery_costs_three_writes_of_the_index_and_two_words(desk: Office) 
     leased = ledger.advance_drop(row, SendLease(later(minutes=4)))
     sent = ledger.advance_drop(leased, Reported(Delivery("up-7", Outcome.IN_PROGRESS), leased.fence))
     ledger.advance_drop(sent, Reported(Delivery("up-7", Outcome.DELIVERED)))
-    rows = Counter(put["Item"]["pk"]["S"].partition("#")[0] for put in seen.named("PutItem"))
+    rows = Counter(item["pk"]["S"].partition("#")[0] for item in chain.from_iterable(seen.written()))
     assert rows["WORD"] == 2
-    assert index_writes(seen.named("PutItem")) == 3
+    assert index_writes(seen) == 3
 
 
 def test_a_question_costs_the_same_few_calls_however_many_rows_there_are(desk: Office) -> None:

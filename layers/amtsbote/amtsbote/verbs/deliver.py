@@ -143,7 +143,6 @@ def _put_off(row: DropRow, pause: Retry, attempt: Attempt, services: Services) -
 def _is_settled(row: DropRow, services: Services) -> bool:
     """Return whether there is nothing to send; what is out is told: the event came again, or a worker died before."""
     if row.state in ENDED or row.state is DropState.SENT:
-        services.ledger.let_be_found(row)
         _tell(row, services)
         return True
     return row.state in ERASED_STATES

@@ -243,7 +243,7 @@ def a_stream(content: bytes, good_after: int) -> tuple[Stream, list[tuple[int, i
 
 
 def test_a_line_that_breaks_is_opened_again_where_it_broke() -> None:
-    content = bytes(range(256)) * 4096
+    content = bytes(range(256)) * (4 * BLOCK_BYTES // 256)
     stream, reads = a_stream(content, good_after=READS - 1)
     assert b"".join(stream) == content[16:]
     assert reads[1] == (16 + BLOCK_BYTES, len(content) - 16 - BLOCK_BYTES)

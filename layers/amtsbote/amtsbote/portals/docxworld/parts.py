@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from amtsbote.portals.docxworld.encryption import FileCipher
 
 PARTS_IN_FLIGHT = 4
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 1024 * 1024
 READS = 3  # of the dropped object, where the line to it breaks in the middle of a part
 GLANCE_SECONDS = 1.0  # how often the bytes on their way are counted
 MARGIN = 1.25  # a part is begun only where this many times the longest part so far fits into the time that is left
