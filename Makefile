@@ -23,8 +23,9 @@ PRESENT = $(wildcard $(CODE) tests benchmarks)
 
 setup: $(VENV) $(SAM)
 
+# make demo STAY=1 leaves it running, with the operator's console
 demo: setup
-	$(BIN)/python -m sandbox demo
+	$(BIN)/python -m sandbox demo $(if $(STAY),--stay)
 
 up: setup
 	$(BIN)/python -m sandbox up

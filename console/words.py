@@ -1,6 +1,6 @@
 """Every word of the console, in German and in English; `Words` picks the reader's language.
 
-The operations' own sentences are in `console.sentences`.
+The operations' own sentences are in `console.sentences`, the codes' in `console.reasons`.
 
 A key stands for one text. `state.…`, `portal.…`, `reason.…` and `action.…` are asked for by names that the package has.
 """
@@ -8,6 +8,7 @@ A key stands for one text. `state.…`, `portal.…`, `reason.…` and `action.�
 from enum import StrEnum
 
 from amtsbote.operations.sentences import Sentence
+from console.reasons import REASONS
 from console.sentences import GERMAN
 
 DEFAULT_LANGUAGE = "de"
@@ -110,8 +111,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "The document is safe in the inbox, and the portal knows that we have it.",
     ),
     "state.QUARANTINED.says": (
-        "Die Datei ist unlesbar. Sie ist unverändert aufbewahrt; das Portal weiß von nichts. Jemand muss entscheiden.",
-        "The file cannot be read. It is kept as it came, and the portal has not been told. Somebody has to decide.",
+        "So kann es nicht übernommen werden. Was kam, ist unverändert aufbewahrt; das Portal weiß von nichts. "
+        "Jemand muss entscheiden.",
+        "It cannot be taken like this. What came is kept as it came, and the portal has not been told. "
+        "Somebody has to decide.",
     ),
     "state.UNAVAILABLE.says": (
         "Das Portal gibt das Dokument nicht mehr heraus, oder ein anderer Empfänger hält es.",
@@ -144,28 +147,6 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "shelf.UNDER_WAY": ("unterwegs", "under way"),
     "shelf.DELIVERED": ("zugestellt (24 Stunden)", "delivered (24 hours)"),
     "shelf.FAILED": ("fehlgeschlagen", "failed"),
-    "reason.BY_HAND": ("von Hand ausgelöst", "by hand"),
-    "reason.LOGIN_REFUSED": ("Die Anmeldung wurde abgelehnt", "The login was refused"),
-    "reason.LOGIN_UNAVAILABLE": ("Die Anmeldung antwortet nicht", "The login does not answer"),
-    "reason.NOT_FOUND": ("Das Portal kennt es nicht", "The portal does not know it"),
-    "reason.FORBIDDEN": ("Das Portal verweigert es", "The portal forbids it"),
-    "reason.DELETED": ("Am Portal als abgeholt vermerkt", "Marked as collected at the portal"),
-    "reason.ALREADY_DELETED": ("War am Portal schon vermerkt", "Was marked at the portal already"),
-    "reason.COMPLETED": ("Am Portal als abgeholt vermerkt", "Marked as collected at the portal"),
-    "reason.ACKNOWLEDGED": ("Am Portal als abgeholt vermerkt", "Marked as collected at the portal"),
-    "reason.NOT_A_ZIP": ("Die Datei ist kein ZIP", "The file is no ZIP"),
-    "reason.TEXT_INSTEAD_OF_ZIP": ("Statt eines ZIP kam Text", "Text came instead of a ZIP"),
-    "reason.ZIP_DAMAGED": ("Das ZIP ist beschädigt", "The ZIP is damaged"),
-    "reason.ZIP_TRUNCATED": ("Das ZIP ist abgeschnitten", "The ZIP is cut off"),
-    "reason.PORTAL_UNREACHABLE": ("Das Portal ist nicht erreichbar", "The portal cannot be reached"),
-    "reason.PORTAL_ERROR": ("Das Portal meldet einen Fehler", "The portal reports an error"),
-    "reason.PORTAL_THROTTLED": ("Das Portal bittet um Geduld", "The portal asks for patience"),
-    "reason.NOT_PROCESSED_YET": ("Noch nicht weiterverarbeitet", "Not processed yet"),
-    "reason.KEY_FITS_NO_RULE": ("Der Schlüssel passt zu keiner Regel", "The key fits no rule"),
-    "reason.UNKNOWN_CONNECTION": ("Diese Anbindung gibt es nicht", "There is no such connection"),
-    "reason.TARGET_UNKNOWN": ("Dieses Ziel gibt es nicht", "There is no such target"),
-    "reason.APPROVAL_REJECTED": ("Die Freigabe wurde abgelehnt", "The approval was refused"),
-    "reason.TRANSFER_FAILED": ("Die Übergabe ist gescheitert", "The transfer has failed"),
     # overview
     "overview.title": ("Überblick", "Overview"),
     "overview.example": ("Aktenzeichen, Datei, Auftrag oder Nummer", "Case number, file, job or id"),
@@ -173,7 +154,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "overview.waits": ("Das wartet auf jemanden:", "This waits for somebody:"),
     "overview.quarantined": ("Dokumente in Quarantäne", "Documents in quarantine"),
     "overview.dead": ("Aufgegebene Anfragen", "Requests given up"),
-    "overview.unrouted": ("Ausgänge ohne passende Regel (24 Stunden)", "Drops that fit no rule (24 hours)"),
+    "overview.failed": ("Zustellungen gescheitert (24 Stunden)", "Deliveries failed (24 hours)"),
     "overview.failing": ("Anbindungen gestört", "Connections not working"),
     "overview.under_way": ("Zustellungen unterwegs", "Deliveries under way"),
     "overview.look": ("Ansehen", "Look"),
@@ -444,4 +425,4 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "refused.code": ("Kennung", "Code"),
     "refused.back": ("Zum Überblick", "To the overview"),
-}
+} | {f"reason.{code}": said for code, said in REASONS.items()}

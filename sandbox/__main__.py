@@ -15,9 +15,9 @@ from typing import Any
 
 from sandbox.deployment import STACK_NAME, DeploymentError, StackOutputs, deploy
 from sandbox.embedded import EmbeddedAws, EmbeddedAwsError
+from sandbox.staying import serve_console, wait
 from sandbox.ticker import Ticker
 
-POLL_SECONDS = 0.5
 INTERRUPTED = 130
 HIGHEST_PORT = 65535
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -51,9 +51,9 @@ def up(options: argparse.Namespace) -> int:
         portals = {} if options.no_portals else _start_portals(aws, running)
         if options.tick_seconds:
             running.enter_context(Ticker(aws, options.tick_seconds))
-        console = None if options.no_console else _start_console(aws, running)
+        console = None if options.no_console else serve_console(aws, running)
         _announce(aws, outputs, portals, console, as_json=options.json)
-        return _wait(aws)
+        return wait(aws)
 
 
 def _demo(arguments: Sequence[str]) -> int:
@@ -78,21 +78,6 @@ def _start_portals(aws: EmbeddedAws, running: ExitStack) -> Portals:
     from sandbox.portals.catalog import start_all
 
     return start_all(aws, running)
-
-
-def _start_console(aws: EmbeddedAws, running: ExitStack) -> str:
-    """The operator's console over the stack, with the administrator's keys; returns the address that lets one in."""
-    from console.server import serving_stack
-
-    return running.enter_context(serving_stack(aws.session(), aws.endpoint, STACK_NAME, allow_loopback=True))
-
-
-def _wait(aws: EmbeddedAws) -> int:
-    pause = threading.Event()
-    while aws.exit_code() is None:
-        pause.wait(POLL_SECONDS)
-    _say(f"the embedded AWS ended unexpectedly with {aws.exit_code()}; the end of its log:\n{aws.log_tail()}")
-    return 1
 
 
 def _announce(aws: EmbeddedAws, outputs: StackOutputs, portals: Portals, console: str | None, *, as_json: bool) -> None:

@@ -61,7 +61,7 @@ def view(desk: Desk, request: Request) -> Response:
 
 def view_traffic(desk: Desk, request: Request) -> Response:
     """Show the last days: a chart, and the same as a table."""
-    days = traffic(desk.office, [*desk.office.accounts(), UNROUTED])
+    days = traffic(desk.office, [*desk.office.accounts_with_rows(), UNROUTED])
     template = "traffic_part.html" if "hx-request" in request.headers else "traffic.html"
     return desk.pages.show(request, template, days=days, chart=chart(days))
 
@@ -90,7 +90,7 @@ def _condition(health: Health, silent_since: datetime) -> str:
 
 
 def _is_calm(found: Overview, cards: list[Card]) -> bool:
-    waits = found.dead_letters or found.quarantined or found.unrouted
+    waits = found.dead_letters or found.quarantined or found.failed
     return not waits and all(card.condition not in NEEDS_SOMEBODY and not _is_late(card) for card in cards)
 
 

@@ -68,7 +68,7 @@ class Asked:
 def view(desk: Desk, request: Request) -> Response:
     """Show the form and what is found."""
     asked = Asked.of(request.query_params)
-    accounts = desk.office.accounts()
+    accounts = desk.office.accounts_with_rows()
     refusal: Reject | None = None
     page = Page()
     try:

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
@@ -22,6 +22,7 @@ from sandbox.demo.stack import TICK_SECONDS, Clients, DemoStack
 from sandbox.deployment import SAM, DeploymentError, deploy
 from sandbox.embedded import EmbeddedAws, EmbeddedAwsError
 from sandbox.portals.catalog import open_portals
+from sandbox.staying import serve_console, wait
 from sandbox.ticker import Ticker
 
 LIMIT_SECONDS = 120.0
@@ -61,7 +62,17 @@ def _demo(options: argparse.Namespace, console: Console) -> int:
             print(json.dumps(as_json(moment, figures), ensure_ascii=False), flush=True)
         else:
             print_result(console, moment, figures)
+        if options.stay:
+            _stay(aws, running)
     return 0 if moment.verdict.ok else 1
+
+
+def _stay(aws: EmbeddedAws, running: ExitStack) -> None:
+    """Leave everything running, with the operator's console, until Ctrl-C; that is the regular end."""
+    running.enter_context(Ticker(aws, TICK_SECONDS))
+    print(f"\nconsole   {serve_console(aws, running)}\nIt shows all of this. Ctrl-C ends it.", flush=True)
+    with suppress(KeyboardInterrupt):
+        wait(aws)
 
 
 def _run(
@@ -92,6 +103,7 @@ def _run(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox demo", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    parser.add_argument("--stay", action="store_true", help="leave it running, with the operator's console")
     parser.add_argument(
         "--limit-seconds",
         type=float,

@@ -186,6 +186,22 @@ def test_a_drop_that_fits_no_rule_is_seen(docxworld_world: MortalWorld) -> None:
     assert listed(office, file="brief.pdf") == ["nowhere/brief.pdf"]
 
 
+def test_a_drop_for_a_connection_that_does_not_exist_is_seen(docxworld_world: MortalWorld) -> None:
+    """Its name is a slip of the pen, or its secret has been deleted."""
+    office = office_of(docxworld_world)
+    for key in ("docxworld/klinikm/BRIEF/Bescheid.pdf", "nowhere/brief.pdf"):
+        docxworld_world.drop(key, b"%PDF")
+    docxworld_world.drain()
+    assert listed(office, file="bescheid.pdf") == ["docxworld/klinikm/BRIEF/Bescheid.pdf"]
+    assert listed(office, portal="docxworld", states=("FAILED",)) == ["docxworld/klinikm/BRIEF/Bescheid.pdf"]
+    assert Account("docxworld", "klinikm") in office.accounts_with_rows("docxworld")
+    assert [each.connection for each in overview(office).connections] == ["docxworld/klinikum"], "it is none"
+    assert overview(office).failed == 2
+    assert overview(office, "docxworld").failed == 1
+    docxworld_world.clock.forward(days=2)
+    assert overview(office).failed == 0
+
+
 def test_a_secret_in_a_receipt_is_shown_only_when_that_is_asked_for(duba_world: World, office: Office) -> None:
     key = "duba/klinikum/BetreuungAnregung/anregung.json"
     duba_world.drop(key, json.dumps({"jobId": "7e57"}).encode())

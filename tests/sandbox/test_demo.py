@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -959,6 +959,30 @@ def test_what_stops_the_demo_is_said_without_a_stack_trace(
     told = capsys.readouterr()
     assert told.err.startswith(said)
     assert told.out == ""
+
+
+@pytest.mark.parametrize(("more", "stays"), [((), False), (("--stay",), True)])
+def test_the_demo_stays_with_the_console_until_it_is_interrupted_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: Sequence[str],
+    stays: bool,
+) -> None:
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    ended = SimpleNamespace(verdict=SimpleNamespace(ok=True))
+    (tmp_path / "sam").touch()
+    monkeypatch.setattr(demo, "SAM", tmp_path / "sam")
+    monkeypatch.setattr(EmbeddedAws, "start", nullcontext)
+    monkeypatch.setattr(demo, "_run", lambda *_: (ended, None))
+    monkeypatch.setattr(demo, "print_result", lambda *_: None)
+    monkeypatch.setattr(demo, "Ticker", lambda *_: nullcontext())
+    monkeypatch.setattr(demo, "serve_console", lambda *_: "http://127.0.0.1:1/enter")
+    monkeypatch.setattr(demo, "wait", interrupted)
+    assert demo.main(more) == 0
+    assert ("http://127.0.0.1:1/enter" in capsys.readouterr().out) is stays
 
 
 # --- the report ------------------------------------------------------------------------------------------------------

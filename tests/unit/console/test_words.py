@@ -16,6 +16,7 @@ from amtsbote.operations.sentences import said
 from amtsbote.portals import NAMES
 from amtsbote.reconciliation import Kind as Difference
 from console.pages import THEMES, preferred
+from console.reasons import REASONS
 from console.sentences import GERMAN
 from console.views.actions import ACTIONS
 from console.views.documents import DECISIONS
@@ -30,7 +31,7 @@ SOURCES = {
     for path in [*CONSOLE.rglob("*.py"), *CONSOLE.rglob("*.html")]
     if path.name != "words.py"
 }
-CODES = set(re.findall(r'"([A-Z][A-Z_]+)"', "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))))
+CODES = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))))
 
 NAMED: dict[str, set[str]] = {
     "portal.": {*NAMES, ""},
@@ -109,6 +110,23 @@ def test_what_may_be_decided_is_an_action() -> None:
 )
 def test_the_language_is_the_one_that_the_browser_asks_for(accepted: str, language: str) -> None:
     assert preferred(accepted) == language
+
+
+def judged() -> Iterator[str]:
+    """Yield the codes with which functions say of a document or a drop why it is as it is."""
+    kinds = {"Reject", "Retry", "Quarantine", "Unavailable", "Misconfigured", "Failure", "ConnectionOff"}
+    for path in (PACKAGE / "amtsbote").rglob("*.py"):
+        if path.name != "rotate.py" and path.parent.name not in ("admin", "cli", "operations"):
+            for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in kinds:
+                    yield from (str(each.value) for each in call.args[:1] if isinstance(each, ast.Constant))
+
+
+def test_whatever_may_be_wrong_with_a_document_is_said_in_words() -> None:
+    of_rotation = {"SECRET_MISSING", "VERSION_TAKEN"}
+    codes = {code for code in judged() if not code.startswith(("ROTATION_", "TECHNICAL_ACCESS_D", "NOT_ROTATABLE"))}
+    assert len(codes) > 120
+    assert sorted(codes - of_rotation - REASONS.keys()) == []
 
 
 def test_a_code_without_words_has_none() -> None:

@@ -310,8 +310,8 @@ def test_a_question_costs_the_same_few_calls_however_many_rows_there_are(desk: O
         costs.append(Counter(name for name, _ in seen.calls))
         assert all(call.get("KeyConditionExpression") for call in seen.named("Query"))
     assert costs[0] == costs[1]
-    shelves, unrouted, words = 10, 4, 2
-    assert (costs[1]["Query"], costs[1]["BatchGetItem"]) == (shelves + unrouted + words, 2)
+    shelves, unrouted, words, accounts = 10, 4, 2, 2
+    assert (costs[1]["Query"], costs[1]["BatchGetItem"]) == (shelves + unrouted + words + accounts, 2)
     assert not costs[1]["Scan"]
 
 

@@ -91,7 +91,7 @@ def _waiting(found: Overview) -> list[str]:
     told = (
         (found.dead_letters, "requests were given up: look with `redrive --dry-run`"),
         (found.quarantined, "documents are in quarantine: look with `documents --state QUARANTINED`"),
-        (found.unrouted, "drops of the last day fit no rule: look with `documents --out --state FAILED`"),
+        (found.failed, "deliveries of the last day failed: look with `documents --out --state FAILED`"),
     )
     return [f"{_number(count)} {text}" for count, text in told if count]
 

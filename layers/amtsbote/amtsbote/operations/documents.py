@@ -189,7 +189,7 @@ def _named(office: Office, name: str) -> list[ItemRow | DropRow]:
 
 def _with_id(office: Office, id_: str) -> list[ItemRow | DropRow]:
     """Return the items and the deliveries that have this id at their portal, whichever it is."""
-    accounts = office.accounts()
+    accounts = office.accounts_with_rows()
     keys = [item_key(each.portal, each.name, id_) for each in accounts]
     sent = _found(office, accounts, Subject.PORTAL_ID, id_)
     return list(office.ledger.rows([*keys, *(entry.key for entry in sent)]).values())
@@ -226,7 +226,7 @@ def _places(accounts: Sequence[Account], question: Question) -> Iterable[Place]:
 def accounts_of(office: Office, question: Question) -> list[Account]:
     """Return the connections that a question is about; without a name, also the place of drops that fit no rule."""
     unrouted = [] if question.portal or question.connection else [UNROUTED]
-    return [*office.accounts(question.portal, question.connection), *unrouted]
+    return [*office.accounts_with_rows(question.portal, question.connection), *unrouted]
 
 
 def _shelves(states: Iterable[str]) -> set[str]:

@@ -149,6 +149,15 @@ class Office:
         found = [Account(name, each.name) for name in names for each in self.connections(name).listed()]
         return sorted((each for each in found if connection in (None, each.name)), key=str)
 
+    def accounts_with_rows(self, portal: str | None = None, connection: str | None = None) -> list[Account]:
+        """Return these connections, and those that only have documents or deliveries in the ledger.
+
+        Such a connection had a secret once, or a key in the outbox named it by mistake.
+        """
+        past = (Account(*names) for names in self.ledger.accounts() if all(names))
+        also = {each for each in past if portal in (None, each.portal) and connection in (None, each.name)}
+        return sorted(also.union(self.accounts(portal, connection)), key=str)
+
     def ask(self, verb: str, portal: str, requests: Iterable[Message]) -> None:
         """Queue requests for a function; Retry when the queue does not take all of them."""
         Queue(self.sqs, self.stack.queue_url(verb, portal)).send_all(request.body() for request in requests)

@@ -1,7 +1,7 @@
 """How everything is: each connection, what waits there, and what was given up."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from amtsbote.batches import side_by_side
@@ -41,12 +41,12 @@ class Health:
 
 @dataclass(frozen=True)
 class Overview:
-    """How everything is. `unrouted` counts the drops of the last day whose key fits no rule."""
+    """How everything is. `failed` counts the deliveries of the last day that failed, also those of no connection."""
 
     connections: tuple[Health, ...] = ()
     dead_letters: int = 0
     quarantined: int = 0
-    unrouted: int = field(default=0)
+    failed: int = 0
 
 
 def overview(office: Office, portal: str | None = None, connection: str | None = None) -> Overview:
@@ -54,10 +54,22 @@ def overview(office: Office, portal: str | None = None, connection: str | None =
     accounts = office.accounts(portal, connection)
     found = side_by_side(lambda account: health(office, account), accounts, CONNECTIONS_AT_ONCE)
     quarantined = sum(each.counts[Shelf.QUARANTINED] for each in found)
+    return Overview(tuple(found), dead_letters(office), quarantined, _failed_lately(office, found, portal, connection))
+
+
+def _failed_lately(office: Office, found: Sequence[Health], portal: str | None, connection: str | None) -> int:
+    """Count the failed deliveries of the last day: of these connections, of such as do not exist, and of no portal."""
+    without = {each.connection for each in found if not each.counts[Shelf.FAILED]}
+    accounts = [each for each in office.accounts_with_rows(portal, connection) if str(each) not in without]
+    if not (portal or connection):
+        accounts.append(UNROUTED)
+    places = [_place(Kind.DROP, each, Shelf.FAILED) for each in accounts]
     lately = office.clock() - LATELY
-    unrouted = Place(Kind.DROP, UNROUTED.portal, UNROUTED.name, Shelf.FAILED)
-    refused = office.ledger.count_on_shelf(unrouted, since=lately, at_most=COUNTED_AT_MOST)
-    return Overview(tuple(found), dead_letters(office), quarantined, refused)
+
+    def count(place: Place) -> int:
+        return office.ledger.count_on_shelf(place, since=lately, at_most=COUNTED_AT_MOST)
+
+    return sum(side_by_side(count, places, CONNECTIONS_AT_ONCE))
 
 
 def dead_letters(office: Office) -> int:

@@ -100,11 +100,8 @@ def lines(office: Office, question: Question) -> Iterator[Line]:
 
 
 def places_of(office: Office, question: Question) -> list[Account]:
-    """Return the connections that a question is about, those whose secret is gone too, and the stack as a whole."""
-    known = [Account(*names) for names in office.ledger.accounts()]
-    past = [each for each in known if question.portal in (None, each.portal)]
-    also = [each for each in past if question.connection in (None, each.name)]
-    return sorted({*accounts_of(office, question), *also}, key=lambda each: (each == WHOLE_STACK, str(each)))
+    """Return the connections that a question is about, and last the stack as a whole."""
+    return sorted(accounts_of(office, question), key=lambda each: (each == WHOLE_STACK, str(each)))
 
 
 def rows_of(office: Office, account: Account, question: Question) -> Iterator[ItemRow | DropRow]:
