@@ -98,6 +98,15 @@ def never(*codes: str) -> Fate:
     return Fate(FAILED, frozenset(codes), at_most=0)
 
 
+@dataclass(frozen=True)
+class AskedDraft:
+    """A draft that was created: for which target, with which address, and when (seconds)."""
+
+    target: str
+    path: str
+    at: float
+
+
 class DocxworldOffice(Office):
     """One account with targets of its own, beside others that are none of ours."""
 
@@ -135,7 +144,7 @@ class DocxworldOffice(Office):
         self._contents: dict[str, tuple[str, bytes]] = {}
         self._refuse_once: set[str] = set()
         self._drafted: dict[str, bytes] = {}
-        self._drafts_asked_for: list[tuple[str, float]] = []
+        self._drafts_asked_for: list[AskedDraft] = []
         self._cancelled: Counter[str] = Counter()
         self._aims: dict[bytes, str] = {}
         self._metadata: dict[bytes, dict[str, str]] = {}
@@ -717,7 +726,8 @@ class DocxworldOffice(Office):
         self._saw_rotation(request, answer)
         *_, id_, last = request.path.split("/")
         if request.method == "POST" and request.path == "/v1/downloads/" and answer.status == 200:
-            self._drafts_asked_for.append((self.portal.drafts(Readiness.DRAFT)[-1].target.id, self.clock.seconds()))
+            draft = self.portal.drafts(Readiness.DRAFT)[-1]
+            self._drafts_asked_for.append(AskedDraft(draft.target.id, f"/s3/{draft.key}", self.clock.seconds()))
         if last == "cancel" and answer.status == 200:
             self._cancelled[id_] += 1
         if request.method == "PUT":
@@ -896,12 +906,14 @@ class DocxworldOffice(Office):
                 yield f"the draft {each.id} is not what was dropped"
 
     def _repeated_drafts(self) -> Iterator[str]:
-        """One drop, one draft (its target is its own), unless its address has ended; and its file is sent once."""
-        before: dict[str, float] = {}
-        for target, at in self._drafts_asked_for:
-            if at - before.get(target, at - self._draft_seconds) < self._draft_seconds:
-                yield f"a second draft was created of one drop, for {target}"
-            before[target] = at
+        """One drop, one draft (its target is its own), unless its address was refused; and its file is sent once."""
+        before: dict[str, AskedDraft] = {}
+        refused = {each.path for each in self.portal.requests if each.status is not None and 400 <= each.status < 500}
+        for draft in self._drafts_asked_for:
+            last = before.get(draft.target)
+            if last and draft.at - last.at < self._draft_seconds and last.path not in refused:
+                yield f"a second draft was created of one drop, for {draft.target}"
+            before[draft.target] = draft
         for id_ in self._drafted:
             key = f"dwc-download/{id_}-{self._contents[id_][0].replace('/', '_')}"
             if self.portal.storage.puts.get(key, 0) > 1:
