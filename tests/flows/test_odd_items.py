@@ -221,6 +221,7 @@ def test_a_listed_row_that_cannot_be_read_is_left_out_alone(
     docxworld_world.settle(rounds=1)
     assert docxworld_world.received("klinikum") == goods
     assert counted["ListedUnreadable"] == 1 and "TaskDeferred" not in counted
+    assert counted["Crashed"] == 1, "for whose alarm somebody looks"
     assert "a listed row was left out" in log_lines.text and "metadata" in log_lines.text
     assert docxworld_world.watermark("klinikum") is None, "it does not pass what was left out"
     docxworld.downloads.downloads[bad].metadata = {"sourceSystem": "sap"}

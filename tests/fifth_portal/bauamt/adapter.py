@@ -1,6 +1,5 @@
 """Bauamt as the verbs see it: a Source of applications, a Destination for replies."""
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import BinaryIO
@@ -17,6 +16,7 @@ from amtsbote.portals.protocols import (
     IncomingFile,
     Item,
     Journal,
+    LeftOut,
     Outcome,
     Record,
 )
@@ -28,8 +28,6 @@ PDF = b"%PDF-"
 REPLY_BYTES = 10 * 1024 * 1024  # what the office takes
 OUTCOMES = {"SENT": Outcome.DELIVERED, "RETURNED": Outcome.FAILED}
 
-log = logging.getLogger(__name__)
-
 
 class BauamtSource:
     """The applications of one Bauamt."""
@@ -39,9 +37,9 @@ class BauamtSource:
     def __init__(self, client: BauamtClient) -> None:
         self._client = client
 
-    def discover(self, since: datetime | None) -> Iterable[Finding]:
-        """Return the applications that are not confirmed, all pages read; one that breaks the schema is logged."""
-        return [finding for record in self._client.applications(since) if (finding := _finding(record))]
+    def discover(self, since: datetime | None) -> Iterable[Finding | LeftOut]:
+        """Return the applications that are not confirmed, all pages read; one that breaks the schema is left out."""
+        return [_finding(record) for record in self._client.applications(since)]
 
     def fetch(self, item: Item) -> Iterator[IncomingFile]:
         """Stream the application's PDF."""
@@ -59,13 +57,11 @@ class BauamtSource:
                 yield Acknowledgement(item.id, AcknowledgeOutcome.UNAVAILABLE, gone.code)
 
 
-def _finding(record: Record) -> Finding | None:
+def _finding(record: Record) -> Finding | LeftOut:
     try:
         application = Application.model_validate(record)
     except ValidationError as error:
-        wrong = [each["loc"] for each in error.errors(include_input=False)]
-        log.warning("the office listed an application that breaks its schema: %s", wrong)
-        return None
+        return LeftOut(tuple(str(each["loc"]) for each in error.errors(include_input=False)))
     return Finding(application.id, application.submitted_at, record)
 
 

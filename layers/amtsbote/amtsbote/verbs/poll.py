@@ -136,6 +136,7 @@ def _report(left_out: Sequence[LeftOut], connection: Connection) -> None:
         said = {"connection": connection.name, "id": (row.id or "")[:ID_SHOWN], "fields": row.fields}
         log.warning("a listed row was left out", extra=said)
     count("ListedUnreadable", len(left_out), connection=connection.name)
+    count("Crashed", len(left_out))  # nobody knows what it is, and somebody has to ask the portal
 
 
 def _open(fresh: Sequence[Finding], connection: Connection, services: Services) -> tuple[int, int]:

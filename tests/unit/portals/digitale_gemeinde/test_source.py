@@ -9,7 +9,7 @@ import pytest
 
 from amtsbote.errors import Misconfigured, Quarantine, Reject, Retry, Unavailable
 from amtsbote.portals.portal import Tools
-from amtsbote.portals.protocols import Acknowledgement, AcknowledgeOutcome, Item, Source
+from amtsbote.portals.protocols import Acknowledgement, AcknowledgeOutcome, Finding, Item, LeftOut, Source
 from tests.unit.portals.digitale_gemeinde.conftest import (
     FORM,
     OTHER_FORM,
@@ -114,13 +114,16 @@ def test_a_document_under_two_forms_is_taken_once_and_reported(
     assert "d1 is listed under two forms" in caplog.text
 
 
-def test_a_row_without_a_form_is_reported_and_left(
-    source: Source, portal: TinyPortal, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_row_without_a_form_or_an_id_is_left_out(source: Source, portal: TinyPortal) -> None:
     portal.has(Document("d1", FORM))
-    portal.answers("search", {"data": [Document("d1", FORM).row() | {"formId": None}], "totalCount": 1})
-    assert found(source) == []
-    assert "without its form: d1" in caplog.text
+    rows = [Document("d1", FORM).row() | {"formId": None}, Document("d2", FORM).row(), {"name": "no id"}]
+    portal.answers("search", {"data": rows, "totalCount": 3})
+    listed = list(source.discover(None))
+    assert [each.id for each in listed if isinstance(each, Finding)] == ["d2"]
+    assert {each for each in listed if isinstance(each, LeftOut)} == {
+        LeftOut(("formId",), "d1"),
+        LeftOut(("documentId",)),
+    }
 
 
 # --- fetch ------------------------------------------------------------------------------------------------------------

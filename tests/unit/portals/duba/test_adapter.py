@@ -13,7 +13,7 @@ from amtsbote.errors import AmtsboteError, OutOfTime, Quarantine, Retry, Unavail
 from amtsbote.http import Transport
 from amtsbote.portals.duba import PORTAL, DubaSecret
 from amtsbote.portals.portal import Connection, Tools
-from amtsbote.portals.protocols import Acknowledgement, AcknowledgeOutcome, IncomingFile, Item, Source
+from amtsbote.portals.protocols import Acknowledgement, AcknowledgeOutcome, IncomingFile, Item, LeftOut, Source
 from amtsbote.tokens import TokenCache
 from tests.unit.portals.duba.conftest import Asked, ScriptedPortal, message
 from tests.unit.support import findings
@@ -141,11 +141,13 @@ def test_a_message_of_unknown_direction_waits_for_it_to_be_readable(source: Sour
     assert [finding.waiting_for for finding in findings(source, None)] == ["readable direction"]
 
 
-def test_a_row_without_an_id_is_logged_without_its_content(
+def test_a_row_without_an_id_is_left_out_and_logged_without_its_content(
     source: Source, portal: ScriptedPortal, caplog: pytest.LogCaptureFixture
 ) -> None:
     portal.answers(LIST, [message(None, aktenzeichen="12 XVII 456/24"), message(2)])
-    assert [finding.id for finding in findings(source, None)] == ["2"]
+    two, left_out = source.discover(None)
+    assert not isinstance(two, LeftOut) and two.id == "2"
+    assert left_out == LeftOut(("id",))
     assert "id None" in caplog.text
     assert "XVII" not in caplog.text
 

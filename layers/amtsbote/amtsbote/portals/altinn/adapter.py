@@ -1,6 +1,5 @@
 """Altinn as a Source of instances that nobody has confirmed yet."""
 
-import logging
 import mimetypes
 import re
 from collections.abc import Iterator, Sequence
@@ -32,6 +31,7 @@ from amtsbote.portals.protocols import (
     Finding,
     IncomingFile,
     Item,
+    LeftOut,
 )
 
 ACKNOWLEDGE_BATCH = 25  # each instance is a call of its own; this many fit into one invocation
@@ -51,8 +51,6 @@ EXTENSIONS = {  # the ones that matter here, so that a name does not depend on t
     "text/xml": ".xml",
 }
 
-log = logging.getLogger(__name__)
-
 
 class AltinnSource:
     """The instances of one organisation's apps that it has not confirmed yet. Identity is party id and guid."""
@@ -63,7 +61,7 @@ class AltinnSource:
         self._client = client
         self._secret = secret
 
-    def discover(self, since: datetime | None) -> list[Finding]:
+    def discover(self, since: datetime | None) -> list[Finding | LeftOut]:
         """Return the instances of all apps that are still to be fetched, each once; all pages are read first.
 
         v1 ignores `since`: the portal itself lists just what is not confirmed, and of that nothing may be missed. The
@@ -72,12 +70,15 @@ class AltinnSource:
         """
         self._client.freshen()
         found: dict[str, Finding] = {}
+        left_out: list[LeftOut] = []
         for app_id in dict.fromkeys(self._secret.apps):
             for record in self._client.storage.instances(self._query(app_id, since)):
                 finding = self._finding(record, app_id)
-                if finding is not None:
+                if isinstance(finding, LeftOut):
+                    left_out.append(finding)
+                elif finding is not None:
                     found[finding.id] = finding
-        return list(found.values())
+        return [*found.values(), *left_out]
 
     def _query(self, app_id: str, since: datetime | None) -> InstanceQuery:
         task = self._secret.current_task
@@ -88,14 +89,13 @@ class AltinnSource:
             app_id=app_id, current_task=task, order=OLDEST_CHANGE_FIRST, confirmed=False, is_hard_deleted=False
         )
 
-    def _finding(self, record: Record, app_id: str) -> Finding | None:
-        """Return what was found; None where there is nothing to fetch. A row that names no instance is logged."""
+    def _finding(self, record: Record, app_id: str) -> Finding | LeftOut | None:
+        """Return what was found; None where there is nothing to fetch."""
         try:
             listed = Listed.model_validate(record)
             id_ = str(id_of(listed))
         except (ValidationError, Reject):
-            log.warning("Altinn listed an instance of %s without a readable id", app_id)
-            return None
+            return LeftOut(("id",))
         if (listed.status is not None and listed.status.deleted_for_good) or self._is_confirmed(listed):
             return None
         waiting = VIRUS_SCAN if waits_for_scan(listed.elements) else None

@@ -16,6 +16,7 @@ from amtsbote.portals.protocols import (
     Finding,
     IncomingFile,
     Item,
+    LeftOut,
 )
 
 ACKNOWLEDGE_BATCH = 25  # each item is two calls of its own; this many fit into one invocation
@@ -41,17 +42,19 @@ class DigitaleGemeindeSource:
         self._statuses = statuses
         self._form_ids = tuple(dict.fromkeys(form_ids))
 
-    def discover(self, since: datetime | None) -> list[Finding]:  # noqa: ARG002  (the protocol's)
+    def discover(self, since: datetime | None) -> list[Finding | LeftOut]:  # noqa: ARG002  (the protocol's)
         """Return all documents of status new, each once; where `count` says that there are none, nothing else is asked.
 
         `since` is ignored: the list by status is exact. `created_at` is None, as the portal's `submittedDate` has no
         zone: taken for UTC it could be hours in the future and hide what was submitted meanwhile.
         """
         found: dict[str, Finding] = {}
+        left_out: list[LeftOut] = []
         for form_id in self._worth_searching():
-            for form in self._client.search_all(form_id=form_id, status=self._statuses.new):
-                self._take(form, form_id, found)
-        return list(found.values())
+            for page in self._client.pages(form_id=form_id, status=self._statuses.new):
+                left_out += [LeftOut(("documentId",))] * page.unreadable
+                left_out += [out for form in page.forms if (out := self._take(form, form_id, found))]
+        return [*found.values(), *left_out]
 
     def _worth_searching(self) -> list[str | None]:
         """Return the forms that may have new documents; None stands for all forms in one search."""
@@ -79,22 +82,25 @@ class DigitaleGemeindeSource:
     def _may_have_new(self, count: FormCount) -> bool:
         return count.of(self._statuses.new) != 0
 
-    def _take(self, form: FoundForm, asked: str | None, found: dict[str, Finding]) -> None:
-        """Add what was found, unless it is another status or form than was asked for (a filter was ignored)."""
+    def _take(self, form: FoundForm, asked: str | None, found: dict[str, Finding]) -> LeftOut | None:
+        """Add what was found, unless it is another status or form than was asked for (a filter was ignored).
+
+        Returned is a document whose form nobody knows: it could not be fetched.
+        """
         form_id = form.form_id or asked
         if form.status is not None and not same(form.status, self._statuses.new):
-            return
+            return None
         if asked is not None and not same(form_id or "", asked):
-            return
+            return None
         if form_id is None:
-            log.warning("Digitale-Gemeinde listed a document without its form: %s", form.document_id)
-            return
+            return LeftOut((FORM_ID,), form.document_id)
         known = found.setdefault(
             form.document_id, Finding(form.document_id, None, form.record, hints={FORM_ID: form_id})
         )
         if not same(known.hints[FORM_ID], form_id):
             # the inbox has one place for an id, and the portal's own calls go by the documentId alone
             log.error("the document %s is listed under two forms; the first is taken", form.document_id)
+        return None
 
     def fetch(self, item: Item) -> Iterator[IncomingFile]:
         """Stream `form.json`, the details byte by byte as answered, then each file that is inline in them.

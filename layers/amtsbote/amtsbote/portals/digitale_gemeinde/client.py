@@ -6,6 +6,7 @@ for form in client.search_all(status="Neu"):
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretStr
@@ -124,7 +125,14 @@ class DigitaleGemeindeClient:
     def search_all(
         self, *, form_id: str | None = None, status: str | None = None, keyword: str | None = None
     ) -> Iterator[FoundForm]:
-        """Yield the documents that match, page after page, each once.
+        """Yield the documents that match, page after page, each once."""
+        for page in self.pages(form_id=form_id, status=status, keyword=keyword):
+            yield from page.forms
+
+    def pages(
+        self, *, form_id: str | None = None, status: str | None = None, keyword: str | None = None
+    ) -> Iterator[Page]:
+        """Yield the pages of the documents that match; a page has only those that no page before it had.
 
         Change none of them before the last one has come: a list by status shrinks under who changes statuses. A
         document may be listed twice, so the end is where as many different ones have come as there are, or where
@@ -134,9 +142,10 @@ class DigitaleGemeindeClient:
         received = 0
         for number in range(1, PAGE_LIMIT + 1):
             page = self.search(form_id=form_id, status=status, keyword=keyword, page=number)
-            fresh = [form for form in page.forms if (form.document_id, form.form_id) not in known]
-            known.update((form.document_id, form.form_id) for form in page.forms)
-            yield from {(form.document_id, form.form_id): form for form in fresh}.values()
+            listed = {(form.document_id, form.form_id): form for form in page.forms}
+            fresh = tuple(form for key, form in listed.items() if key not in known)
+            known.update(listed)
+            yield replace(page, forms=fresh)
             received += page.rows
             if not page.rows or (page.total is not None and len(known) >= page.total):
                 return

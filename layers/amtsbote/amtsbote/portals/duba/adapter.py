@@ -19,6 +19,7 @@ from amtsbote.portals.protocols import (
     Finding,
     IncomingFile,
     Item,
+    LeftOut,
     Record,
 )
 from amtsbote.zipcheck import DEFAULT_LIMITS, verify_zip
@@ -69,12 +70,12 @@ class DubaSource:
         self._secret = secret
         self._check_deadline = check_deadline
 
-    def discover(self, since: datetime | None) -> Iterable[Finding]:
+    def discover(self, since: datetime | None) -> Iterable[Finding | LeftOut]:
         """List the messages of the wanted directions, each id once.
 
         A message from us that its recipient has fetched proves that, also where that direction is not wanted.
         A row that breaks the schema elsewhere is found all the same. One without a readable direction waits: fetched,
-        it would be acknowledged, and so deleted, although nobody may have asked for it. One without an id is logged.
+        it would be acknowledged, and so deleted, although nobody may have asked for it. One without an id is left out.
         """
         listing = self._client.list_messages(self._secret.job_ids, self._secret.safe_ids, since)
         _report(listing.unreadable)
@@ -83,7 +84,8 @@ class DubaSource:
             known = found.get(finding.id)
             if known is None or (known.waiting_for and not finding.waiting_for):
                 found[finding.id] = finding
-        return list(found.values())
+        left_out = (LeftOut(row.wrong_fields) for row in listing.unreadable if row.id is None)
+        return [*found.values(), *left_out]
 
     def _findings(self, listing: Listing) -> Iterator[Finding]:
         for record in _records(listing):
