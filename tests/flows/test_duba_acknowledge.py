@@ -35,7 +35,7 @@ def put_into_inbox(world: World, id: str) -> None:
     now, services = world.clock(), world.services
     fetching = advance(opened("duba", "klinikum", Finding(id, now, {}), "{}", now), LeaseTaken(now), now)
     services.inbox.commit(Identity("duba", "klinikum", id, f"duba/klinikum/{id}"), [], {}, now)
-    services.ledger.open(advance(fetching, Committed(1, AcknowledgePolicy.STORED), now))
+    services.ledger.open(advance(fetching, Committed(AcknowledgePolicy.STORED), now))
 
 
 def tell(world: World) -> None:

@@ -307,6 +307,29 @@ def test_a_second_worker_overtakes_one_whose_lease_ran_out(
     assert varying_world.state("klinikum", str(id)) == "ACKNOWLEDGED"
 
 
+@pytest.mark.parametrize(("status", "found"), [(404, "UNAVAILABLE"), (503, "DISCOVERED")])
+def test_what_a_worker_without_a_lease_brings_in_is_stored_whatever_another_one_has_found(
+    duba: SimulatedDuba, duba_world: World, status: int, found: str
+) -> None:
+    """Given a worker that is stuck just before document.json, when another one finds the item gone, or puts it off."""
+    id = duba.add_message()
+    duba_world.tick("poll")
+    duba_world.run("poll")
+
+    def find_it_so() -> None:
+        duba_world.clock.forward(seconds=QUEUE_VISIBILITY.total_seconds())
+        duba.faults.add(Fault(Kind.SERVER_ERROR, DOWNLOAD, times=3, status=status))
+        duba_world.run("fetch")
+        assert duba_world.state("klinikum", str(id)) == found
+
+    duba_world.before("s3", "PutObject", find_it_so, key="document.json")
+    duba_world.run("fetch")
+    assert duba_world.state("klinikum", str(id)) == "STORED"
+    duba_world.settle()
+    assert duba_world.state("klinikum", str(id)) == "ACKNOWLEDGED"
+    assert duba.acknowledged_ids() == [id]
+
+
 def test_bytes_that_vary_between_two_tries_agree_with_document_json(
     varying_duba: SimulatedDuba, varying_world: World
 ) -> None:

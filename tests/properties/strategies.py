@@ -157,7 +157,7 @@ ITEM_EVENTS: SearchStrategy[ItemEvent] = st.one_of(
     st.builds(Hydrated, RECORDS),
     st.builds(Requeued),
     st.builds(Reopened, RECORDS),
-    st.builds(Committed, FENCED, st.sampled_from(AcknowledgePolicy), CONTENTS),
+    st.builds(Committed, st.sampled_from(AcknowledgePolicy), CONTENTS),
     st.builds(Deferred, FENCED, MOMENTS, REASONS),
     st.builds(FoundUnreadable, FENCED, REASONS),
     st.builds(FoundGone, REASONS, st.none() | FENCED),
@@ -185,7 +185,7 @@ ItemTurn = Turn[ItemRow, ItemEvent]
 
 
 ENDS_OF_A_FETCH: SearchStrategy[ItemEvent] = st.one_of(
-    st.builds(Committed, FENCED, st.sampled_from(AcknowledgePolicy), CONTENTS),
+    st.builds(Committed, st.sampled_from(AcknowledgePolicy), CONTENTS),
     st.builds(Deferred, FENCED, MOMENTS, REASONS),
     st.builds(FoundGone, REASONS, FENCED),
     st.builds(FoundUnreadable, FENCED, REASONS),

@@ -42,12 +42,12 @@ OF_AWS = frozenset(
 )
 """What may crash a worker: AWS, struck. Its request comes again; every other error has a meaning, or is a defect."""
 NEXT_STATES: Mapping[str, frozenset[str]] = {
-    "DISCOVERED": frozenset({"DISCOVERED", "FETCHING"}),
+    "DISCOVERED": frozenset({"DISCOVERED", "FETCHING", "STORED"}),  # STORED here and below: by a worker without a lease
     "FETCHING": frozenset({"FETCHING", "DISCOVERED", "STORED", "QUARANTINED", "UNAVAILABLE"}),
     "STORED": frozenset({"STORED", "ACKNOWLEDGED", "UNAVAILABLE", "ERASING", "DISCOVERED"}),
     "ACKNOWLEDGED": frozenset({"ACKNOWLEDGED", "ERASING"}),
-    "QUARANTINED": frozenset({"QUARANTINED"}),
-    "UNAVAILABLE": frozenset({"UNAVAILABLE", "DISCOVERED", "ERASING"}),
+    "QUARANTINED": frozenset({"QUARANTINED", "STORED"}),
+    "UNAVAILABLE": frozenset({"UNAVAILABLE", "DISCOVERED", "STORED", "ERASING"}),
     "RECEIVED": frozenset({"RECEIVED", "SENDING", "FAILED"}),
     "SENDING": frozenset({"SENDING", "SENT", "DELIVERED", "FAILED"}),
     "SENT": frozenset({"SENT", "DELIVERED", "FAILED"}),

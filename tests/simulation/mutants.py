@@ -49,7 +49,7 @@ COMMON = (
         "stored in the ledger before it is in the inbox",
         "verbs/fetch.py",
         "        document = services.inbox.commit(identity, stored, record, services.clock())\n",
-        "        services.ledger.advance(row, Committed(row.fence, connection.secret.acknowledge))\n"
+        "        services.ledger.advance(row, Committed(connection.secret.acknowledge))\n"
         "        document = services.inbox.commit(identity, stored, record, services.clock())\n",
     ),
     Mutant(
@@ -197,7 +197,7 @@ COMMON = (
         "verbs/fetch.py",
         "    services.ledger.advance(row, FoundUnreadable(row.fence, error.code))\n",
         "    policy = services.connections.get(row.connection).secret.acknowledge\n"
-        "    services.ledger.advance(row, Committed(row.fence, policy))\n",
+        "    services.ledger.advance(row, Committed(policy))\n",
     ),
     Mutant(
         "an outage of the portal makes an item unavailable",

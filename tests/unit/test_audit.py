@@ -54,7 +54,7 @@ def after(row: ItemRow, event: ItemEvent, by: str, minutes: int = 1) -> ItemRow:
 def stored() -> ItemRow:
     fetching = after(sealed(item(), "poll"), LeaseTaken(later(minutes=4)), "fetch")
     contents = Contents(("a.pdf",), 48213, "ab" * 32)
-    return after(fetching, Committed(1, AcknowledgePolicy.STORED, contents), "fetch", 2)
+    return after(fetching, Committed(AcknowledgePolicy.STORED, contents), "fetch", 2)
 
 
 def failing(times: int, row: ItemRow | None = None, *, from_hour: int = 0) -> ItemRow:
@@ -158,7 +158,7 @@ def test_a_row_of_before_there_were_seals_is_sound_and_says_so() -> None:
 
 def test_a_row_of_before_is_sealed_at_its_next_step_and_nobody_gets_its_old_ones() -> None:
     old = advance(item(), LeaseTaken(later(minutes=4)), later(minutes=1))
-    row = after(old, Committed(1, AcknowledgePolicy.STORED), "fetch", 2)
+    row = after(old, Committed(AcknowledgePolicy.STORED), "fetch", 2)
     assert [past.by for past in row.history] == [None, None, "fetch"]
     assert (verify(row), unsealed(row)) == ([], 2)
     assert verify(tampered(row, 0, reason="OTHER"))

@@ -300,7 +300,7 @@ def test_a_row_comes_back_as_it_was_after_every_step(ledger: Ledger, clock: Cloc
         LeaseTaken(later(minutes=4)),
         Deferred(1, later(minutes=9), "OUTAGE"),
         LeaseTaken(later(hours=1)),
-        Committed(2, AcknowledgePolicy.STORED),
+        Committed(AcknowledgePolicy.STORED),
         Acknowledged("DELETED"),
     ):
         clock.forward(minutes=9)
@@ -317,9 +317,9 @@ def test_each_write_counts_up_the_version_and_happens_at_the_clocks_time(ledger:
 
 def test_an_event_that_changes_nothing_writes_nothing(ledger: Ledger, client: Recorder) -> None:
     ledger.open(item())
-    row = ledger.advance(ledger.advance(item(), LeaseTaken(later(minutes=4))), Committed(1, AcknowledgePolicy.NEVER))
+    row = ledger.advance(ledger.advance(item(), LeaseTaken(later(minutes=4))), Committed(AcknowledgePolicy.NEVER))
     written = len(client.named("put_item"))
-    assert ledger.advance(row, Committed(1, AcknowledgePolicy.NEVER)) == row
+    assert ledger.advance(row, Committed(AcknowledgePolicy.NEVER)) == row
     assert len(client.named("put_item")) == written
 
 
@@ -378,7 +378,7 @@ def test_any_other_refusal_of_the_table_is_passed_on(clock: Clock) -> None:
 def stored_rows(ledger: Ledger, *ids: str) -> list[ItemRow]:
     """Return the rows of items that are in the inbox."""
     leased = [ledger.advance(_opened(ledger, id_), LeaseTaken(later(minutes=4))) for id_ in ids]
-    return [ledger.advance(row, Committed(row.fence, AcknowledgePolicy.STORED)) for row in leased]
+    return [ledger.advance(row, Committed(AcknowledgePolicy.STORED)) for row in leased]
 
 
 def test_many_events_are_one_write_for_as_many_as_it_takes(
@@ -519,7 +519,7 @@ def test_due_items_come_longest_waiting_first_and_only_when_their_time_has_come(
 def test_what_is_due_is_found_by_work_and_connection_alone(ledger: Ledger, clock: Clock) -> None:
     ledger.open(item("a"))
     ledger.open(item("b", connection="other"))
-    ledger.advance(ledger.advance(_opened(ledger, "c"), LeaseTaken(NOW)), Committed(1, AcknowledgePolicy.STORED))
+    ledger.advance(ledger.advance(_opened(ledger, "c"), LeaseTaken(NOW)), Committed(AcknowledgePolicy.STORED))
     clock.forward(hours=1)
     assert [row.id for row in ledger.due_items(Work.FETCH, "duba", "klinikum")] == ["a"]
     assert [row.id for row in ledger.due_items(Work.ACKNOWLEDGE, "duba", "klinikum")] == ["c"]
@@ -541,7 +541,7 @@ def test_rows_without_work_are_not_in_the_index(ledger: Ledger, dynamodb: Any, t
 
 def test_an_item_done_leaves_the_index(ledger: Ledger, clock: Clock) -> None:
     row = ledger.advance(_opened(ledger, "a"), LeaseTaken(NOW))
-    row = ledger.advance(row, Committed(row.fence, AcknowledgePolicy.STORED))
+    row = ledger.advance(row, Committed(AcknowledgePolicy.STORED))
     ledger.advance(row, Acknowledged("DELETED"))
     clock.forward(days=9)
     assert not [*ledger.due_items(Work.ACKNOWLEDGE, "duba", "klinikum")]

@@ -63,7 +63,7 @@ def fetching() -> ItemRow:
 
 
 def stored(policy: AcknowledgePolicy = STORED_POLICY) -> ItemRow:
-    return advance(fetching(), Committed(1, policy), later(minutes=1))
+    return advance(fetching(), Committed(policy), later(minutes=1))
 
 
 def quarantined() -> ItemRow:
@@ -94,7 +94,7 @@ EVENTS: dict[str, ItemEvent] = {
     "reopened": Reopened("{}"),
     "reopened too large": Reopened(None),
     "leased": LeaseTaken(LEASE_END),
-    "committed": Committed(1, STORED_POLICY),
+    "committed": Committed(STORED_POLICY),
     "deferred": Deferred(1, LEASE_END, "OUTAGE"),
     "unreadable": FoundUnreadable(1, "NO_ZIP"),
     "gone while fetched": FoundGone("GONE", 1),
@@ -106,6 +106,8 @@ EVENTS: dict[str, ItemEvent] = {
 POSSIBLE = {
     ("discovered", "requeued"): State.DISCOVERED,
     ("discovered", "leased"): State.FETCHING,
+    ("discovered", "committed"): State.STORED,
+    ("waiting", "committed"): State.STORED,
     ("waiting", "hydrated"): State.DISCOVERED,
     ("waiting", "hydrated too large"): State.QUARANTINED,
     ("fetching", "committed"): State.STORED,
@@ -119,10 +121,12 @@ POSSIBLE = {
     ("stored", "told later"): State.STORED,
     ("acknowledged", "committed"): State.ACKNOWLEDGED,
     ("acknowledged", "told"): State.ACKNOWLEDGED,
+    ("quarantined", "committed"): State.STORED,
+    ("unavailable", "committed"): State.STORED,
     ("unavailable", "reopened"): State.DISCOVERED,
     ("unavailable", "reopened too large"): State.QUARANTINED,
 }
-UNDER_LEASE = {"committed", "deferred", "unreadable", "gone while fetched"}
+UNDER_LEASE = {"deferred", "unreadable", "gone while fetched"}
 
 
 @pytest.mark.parametrize(("row", "event"), POSSIBLE, ids="-".join)
@@ -278,9 +282,9 @@ def test_a_stored_item_lets_go_of_lease_record_and_attempts_but_not_of_its_hints
     assert (row.lease_until, row.record, row.attempts, row.hints) == (None, None, 0, {"account": "7"})
 
 
-@pytest.mark.parametrize("row", [stored(), acknowledged()])
+@pytest.mark.parametrize("row", [stored(), acknowledged(), advance(stored(), FoundGone("GONE"), NOW)])
 def test_a_second_commit_of_the_same_document_changes_nothing(row: ItemRow) -> None:
-    assert advance(row, Committed(99, STORED_POLICY), later(hours=1)) is row
+    assert advance(row, Committed(STORED_POLICY), later(hours=1)) is row
 
 
 def test_a_deferred_fetch_waits_half_a_minute_longer_than_the_queue_does() -> None:

@@ -9,6 +9,9 @@ stays.
 
 A person may want an item again that is QUARANTINED or UNAVAILABLE (→ DISCOVERED, or STORED where it had been that), and
 release what is QUARANTINED (→ STORED). A STORED item whose files were lost may be wanted anew (→ DISCOVERED).
+
+That document.json is in the inbox is a fact, and makes any item STORED that was not: also where its writer's lease was
+over by then, and another worker has found it gone.
 """
 
 import json
@@ -200,9 +203,8 @@ class LeaseTaken(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """document.json is written. `fence` is the lease under which it happened."""
+    """document.json is there, whoever has written it under whatever lease: that write was the commit."""
 
-    fence: int
     policy: AcknowledgePolicy
     contents: Contents = Contents()
 
@@ -383,18 +385,26 @@ def _leased(row: ItemRow, until: datetime, now: datetime) -> ItemRow:
 
 
 def _fetched(row: ItemRow, event: Committed | Deferred | FoundUnreadable, now: datetime) -> ItemRow:
-    if isinstance(event, Committed) and row.state in (State.STORED, State.ACKNOWLEDGED):
-        return row  # another worker has adopted the same document.json
+    if isinstance(event, Committed):
+        return _committed(row, event, now)
     _require_lease(row, event.fence)
     free = replace(row, lease_until=None, due=None)
     match event:
-        case Committed(policy=policy, contents=contents):
-            return _stored(free, policy, contents, now)
         case Deferred(until=until, reason=reason):
             later = replace(free, not_before=until, due=Due(Work.FETCH, until + RETRY_GRACE))
             return _step(later, State.DISCOVERED, now, reason)
         case FoundUnreadable(reason=reason):
             return _step(free, State.QUARANTINED, now, reason)
+
+
+def _committed(row: ItemRow, event: Committed, now: datetime) -> ItemRow:
+    """Return the row of what is in the inbox, also where a worker that came later had found it gone or unreadable."""
+    if row.state in (State.STORED, State.ACKNOWLEDGED) or (row.state is State.UNAVAILABLE and has_been_stored(row)):
+        return row  # another worker has adopted the same document.json
+    if row.state in (State.ERASING, State.ERASED):
+        raise ImpossibleTransition(row.state, event)
+    free = replace(row, lease_until=None, not_before=None, waiting_for=None)
+    return _stored(free, event.policy, event.contents, now)
 
 
 def _stored(

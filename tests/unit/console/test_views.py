@@ -48,7 +48,7 @@ def store(browser: Browser, id: str = "214", content: bytes = b"zip", sha256: st
     ledger, row = browser.office.ledger, found(id, aktenzeichen="12 XVII 214/26")
     ledger.open(row)
     leased = ledger.advance(row, LeaseTaken(later(minutes=4)))
-    ledger.advance(leased, Committed(leased.fence, AcknowledgePolicy.STORED))
+    ledger.advance(leased, Committed(AcknowledgePolicy.STORED))
     return key
 
 

@@ -97,5 +97,5 @@ def acknowledged(ledger: Ledger, row: ItemRow) -> ItemRow:
     """Open an item and let it go its usual way to the end."""
     ledger.open(row)
     leased = ledger.advance(row, LeaseTaken(NOW + timedelta(minutes=4)))
-    stored = ledger.advance(leased, Committed(leased.fence, AcknowledgePolicy.STORED))
+    stored = ledger.advance(leased, Committed(AcknowledgePolicy.STORED))
     return ledger.advance(stored, Acknowledged("DELETED"))

@@ -68,7 +68,7 @@ def stored(desk: Office, id: str = "214", contents: Contents | None = None) -> I
     """Return an item that is in the inbox."""
     desk.ledger.open(found(id))
     leased = desk.ledger.advance(found(id), LeaseTaken(later(minutes=4)))
-    return desk.ledger.advance(leased, Committed(1, AcknowledgePolicy.STORED, contents or Contents()))
+    return desk.ledger.advance(leased, Committed(AcknowledgePolicy.STORED, contents or Contents()))
 
 
 # --- every intent leaves its line ---

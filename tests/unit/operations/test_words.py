@@ -147,7 +147,7 @@ def stored(ledger: Ledger, names: tuple[str, ...], **record: Any) -> None:
     """Let an item be stored whose files have these names."""
     ledger.open(found(**record))
     leased = ledger.advance(found(**record), LeaseTaken(later(minutes=4)))
-    ledger.advance(leased, Committed(1, AcknowledgePolicy.STORED, Contents(names)))
+    ledger.advance(leased, Committed(AcknowledgePolicy.STORED, Contents(names)))
 
 
 def test_a_document_is_found_by_the_names_of_its_files(desk: Office) -> None:

@@ -99,7 +99,7 @@ def _store(row: ItemRow, connection: Connection, attempt: Attempt, services: Ser
         document = services.inbox.commit(identity, stored, record, services.clock())
     services.bus.publish(_event(EventType.DOCUMENT_RECEIVED, row, prefix))
     contents = contents_of(document)
-    services.ledger.advance(row, Committed(row.fence, connection.secret.acknowledge, contents))
+    services.ledger.advance(row, Committed(connection.secret.acknowledge, contents))
     count("Stored", connection=row.connection)
     return Fetched.STORED
 

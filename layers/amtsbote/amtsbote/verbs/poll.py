@@ -32,7 +32,7 @@ from amtsbote.portals.protocols import Finding, LeftOut
 from amtsbote.services import Services
 from amtsbote.status import ConnectionStatus, asks_since, polled
 from amtsbote.verbs.accounts import for_connection, left_alone, report_oldest_unacknowledged, source_of
-from amtsbote.verbs.reconcile import Listing, compare, go_on_unlisted
+from amtsbote.verbs.listing import Listing
 
 ROWS_AT_ONCE = 100  # opened and then queued, so that fetching begins while the rest of a long list is opened
 ID_BYTES = 4096  # ten ids, each letter escaped, fit into one call to a queue or to the bus (256 KB)
@@ -64,7 +64,7 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
     source = source_of(services, connection, deadline)
     if not connection.secret.enabled or left_alone(services, status, task):
         return Polled()
-    if task.goes_on is not None and go_on_unlisted(connection, task, services, deadline):
+    if task.goes_on is not None and _went_on_unlisted(connection, task, services, deadline):
         return Polled()
     if source is None:
         return _only_sends(connection, task, status, services, deadline)
@@ -91,7 +91,7 @@ def _poll(connection: Connection, task: ConnectionTask, services: Services, dead
     )
     if task.task is Task.RECONCILE:
         listing = Listing(started_at, findings, known, tuple(fresh), asked_since, source)
-        compare(connection, task, listing, services, deadline)
+        _compare(connection, task, listing, services, deadline)
     return _logged(Polled(len(findings), new, queued), connection, task)
 
 
@@ -102,8 +102,22 @@ def _only_sends(
     now = services.clock()
     services.ledger.change_status(status, lambda each: replace(each, polled_at=now))
     if task.task is Task.RECONCILE:
-        compare(connection, task, Listing(now, {}, {}, (), None, None), services, deadline)
+        _compare(connection, task, Listing(now, {}, {}, (), None, None), services, deadline)
     return Polled()
+
+
+def _went_on_unlisted(connection: Connection, task: ConnectionTask, services: Services, deadline: Deadline) -> bool:
+    from amtsbote.verbs.reconcile import go_on_unlisted  # one poll of a day compares
+
+    return go_on_unlisted(connection, task, services, deadline)
+
+
+def _compare(
+    connection: Connection, task: ConnectionTask, listing: Listing, services: Services, deadline: Deadline
+) -> None:
+    from amtsbote.verbs.reconcile import compare
+
+    compare(connection, task, listing, services, deadline)
 
 
 def _sorted(listed: Iterable[Finding | LeftOut]) -> tuple[list[Finding], list[LeftOut]]:

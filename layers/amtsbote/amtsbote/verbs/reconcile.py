@@ -6,7 +6,6 @@ goes on where the report says. Memory: one page of rows or objects, the ids that
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +21,7 @@ from amtsbote.lifecycle import ItemRow, Shelf
 from amtsbote.messages import ConnectionTask, Task
 from amtsbote.observability import count, log
 from amtsbote.portals.portal import Connection
-from amtsbote.portals.protocols import Finding, Source
+from amtsbote.portals.protocols import Finding
 from amtsbote.reconciliation import (
     DEEP_BYTES,
     OF_THE_PORTAL,
@@ -46,6 +45,7 @@ from amtsbote.reconciliation import (
 )
 from amtsbote.services import Services
 from amtsbote.verbs.accounts import destination_of
+from amtsbote.verbs.listing import Listing
 
 ROWS_AT_ONCE = 100
 DOCUMENTS_AT_ONCE = 25  # of which each is two requests
@@ -58,22 +58,6 @@ SHELVES = {
     Part.ACKNOWLEDGED: Shelf.ACKNOWLEDGED,
 }
 Steps = Iterator[Compared]
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What the portal lists (`findings`, by id), what was known of it, and which of it had no row until now.
-
-    `started_at` (UTC) is from before the list was read; `asked_since` is from when on an ordinary poll asks `source`,
-    which is None where the connection only sends.
-    """
-
-    started_at: datetime
-    findings: Mapping[str, Finding]
-    known: Mapping[str, ItemRow]
-    fresh: tuple[Finding, ...]
-    asked_since: datetime | None
-    source: Source | None
 
 
 def compare(
