@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from amtsbote.deliveries import DropRow, DropState, received
 from amtsbote.keys import document_key, item_prefix
 from amtsbote.lifecycle import Due, ItemRow, Past, State, Work, opened
+from amtsbote.outbox import Dropped
 from amtsbote.portals.protocols import Finding
 from amtsbote.reconciliation import (
     DIFFERENCES_AT_MOST,
     Compared,
     Difference,
-    Dropped,
     Kind,
     Part,
     Place,

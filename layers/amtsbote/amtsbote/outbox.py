@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from datetime import datetime
 from io import BytesIO, RawIOBase
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
@@ -14,7 +15,6 @@ from amtsbote.errors import Reject, Retry
 from amtsbote.keys import DropAddress, drop_reference
 from amtsbote.messages import DropRequest
 from amtsbote.portals.protocols import UNREADABLE, Drop
-from amtsbote.reconciliation import Dropped
 from amtsbote.storage import MARKED_DELETED, MISSING, code_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,14 @@ FIRST_BYTES = 64 * 1024  # of a drop, which come with the answer that says how l
 NOTHING_THERE = "InvalidRange"  # what S3 answers to a range of an empty object
 SKIP_BYTES = 1024 * 1024
 BROKEN_LINE = (BotoCoreError, HTTPError, OSError)  # whichever layer notices first
+
+
+class Dropped(NamedTuple):
+    """One version in the outbox, and when it was written (UTC)."""
+
+    key: str
+    version_id: str
+    at: datetime
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +19,9 @@ from amtsbote.deliveries import DropRow, DropState
 from amtsbote.keys import DOCUMENT, document_key, item_prefix
 from amtsbote.lifecycle import ItemRow, State, Work
 from amtsbote.portals.protocols import Finding
+
+if TYPE_CHECKING:
+    from amtsbote.outbox import Dropped
 
 SCHEMA = "amtsbote.reconciliation/1"
 DIFFERENCES_AT_MOST = 1000  # of one report; the others are counted
@@ -285,17 +288,8 @@ def no_row(portal: str, connection: str, ids: Mapping[str, datetime], known: Col
 # --- ledger against outbox -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Dropped:
-    """One version in the outbox, and when it was written (UTC)."""
-
-    key: str
-    version_id: str
-    at: datetime
-
-
 def not_sent(
-    versions: Sequence[Dropped], known: Collection[tuple[str, str]], started_at: datetime
+    versions: Sequence["Dropped"], known: Collection[tuple[str, str]], started_at: datetime
 ) -> Iterator[Difference]:
     """Yield the versions that no row knows, though their event should have come long ago."""
     for each in versions:
