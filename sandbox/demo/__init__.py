@@ -28,12 +28,14 @@ from sandbox.ticker import Ticker
 LIMIT_SECONDS = 120.0
 PARAMETERS = {
     "Schedules": "DISABLED",
+    "LogLevel": "DEBUG",
     "DubaMaximumConcurrency": "2",
     "DocxworldMaximumConcurrency": "2",
     "DigitaleGemeindeMaximumConcurrency": "2",
     "AltinnMaximumConcurrency": "2",
 }
-"""The demo fires the schedules itself. Two workers per function: more only wait for each other on a small machine."""
+"""The demo fires the schedules itself, and reads the logs at their most talkative. Two workers per function: more only
+wait for each other on a small machine."""
 INTERRUPTED = 130
 
 
