@@ -7,7 +7,7 @@ import pytest
 from moto import mock_aws
 
 from amtsbote.observability import log
-from tests.unit.support import Logged, aws_client, new_bucket, new_table
+from tests.unit.support import Bus, Clock, Logged, aws_client, new_bucket, new_table
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,16 @@ def bucket(s3: Any) -> str:
 @pytest.fixture
 def table(dynamodb: Any) -> str:
     return new_table(dynamodb)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def bus() -> Bus:
+    return Bus()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the unit tests share: a clock as a value, clients of moto's AWS, and the table as the template describes it."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -73,6 +74,17 @@ def new_table(dynamodb: Any) -> str:
     name = f"ledger-{uuid4().hex}"
     dynamodb.create_table(TableName=name, **LEDGER_SCHEMA)
     return name
+
+
+class Bus:
+    """An EventBridge that takes everything and remembers what it is told: (kind, detail)."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+
+    def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, int]:
+        self.told += [(entry["DetailType"], json.loads(entry["Detail"])) for entry in Entries]
+        return {"FailedEntryCount": 0}
 
 
 def findings(source: Source, since: datetime | None) -> list[Finding]:

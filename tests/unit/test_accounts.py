@@ -11,32 +11,11 @@ from amtsbote.portals.portal import Connection
 from amtsbote.services import Services
 from amtsbote.settings import Settings
 from amtsbote.verbs.accounts import for_connection
-from tests.unit.support import Clock
+from tests.unit.support import Bus, Clock
 
 TASK = ConnectionTask(portal="duba", connection="klinikum", task=Task.POLL)
 SECRET = {"baseUrl": "https://elim.example.com", "username": "amtsbote", "password": "geheim"}
 UNREACHABLE = Retry("PORTAL_UNREACHABLE", "GET /messages: ReadTimeout")
-
-
-class Bus:
-    """An EventBridge that remembers the codes it is told."""
-
-    def __init__(self) -> None:
-        self.codes: list[str] = []
-
-    def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, int]:
-        self.codes += [json.loads(entry["Detail"])["code"] for entry in Entries]
-        return {"FailedEntryCount": 0}
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def bus() -> Bus:
-    return Bus()
 
 
 @pytest.fixture(scope="module")
@@ -97,4 +76,4 @@ def test_a_try_that_was_refused_soon_or_used_its_time_itself_is_not_counted(
 def test_a_portal_that_hangs_on_is_told_of_once(services: Services, clock: Clock, bus: Bus) -> None:
     for number in range(1, 5):
         assert tried(services, clock, UNREACHABLE, 112) == number
-    assert bus.codes == ["PORTAL_TOO_SLOW"]
+    assert [detail["code"] for _, detail in bus.told] == ["PORTAL_TOO_SLOW"]

@@ -33,11 +33,6 @@ def client(secrets: Any) -> Recorder:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def connections(client: Any, clock: Clock) -> Connections:
     return Connections(client, portal_named("duba"), clock)
 

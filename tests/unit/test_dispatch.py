@@ -18,7 +18,7 @@ from amtsbote.status import polled
 from amtsbote.times import sortable
 from amtsbote.verbs.dispatch import dispatch
 from tests.flows.alarms import Line, MetricLines
-from tests.unit.support import NOW, REGION, Clock, Logged, Recorder, aws_client, later, new_table
+from tests.unit.support import NOW, REGION, Bus, Clock, Logged, Recorder, aws_client, later, new_table
 
 ACCOUNT = "123456789012"
 SECRET = {"baseUrl": "https://elim.example.com", "username": "amtsbote", "password": "geheim"}
@@ -37,13 +37,6 @@ class Queues:
         bodies = [json.loads(entry["MessageBody"]) for entry in Entries]
         self.sent.setdefault(QueueUrl, []).extend(body["connection"] for body in bodies)
         return {}
-
-
-class Bus:
-    """An EventBridge that takes everything."""
-
-    def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, int]:
-        return {"FailedEntryCount": 0}
 
 
 class Portal:

@@ -120,11 +120,6 @@ def test_a_later_report_keeps_the_end_of_the_secret() -> None:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def ledger(dynamodb: Any, table: str, clock: Clock) -> Ledger:
     return Ledger(dynamodb, table, clock)
 

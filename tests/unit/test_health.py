@@ -1,6 +1,5 @@
 """The health of connections in the ledger (moto's): everybody is told once, and a throttle is no illness."""
 
-import json
 from typing import Any
 
 import pytest
@@ -10,31 +9,10 @@ from amtsbote.health import report_failure, report_recovery, report_throttle, re
 from amtsbote.services import Services
 from amtsbote.settings import Settings
 from amtsbote.status import ConnectionStatus, paused
-from tests.unit.support import Clock, Logged, later
+from tests.unit.support import Bus, Clock, Logged, later
 
 HUNG = Retry("PORTAL_UNREACHABLE", "GET /messages: ReadTimeout")
 REFUSED = Misconfigured("LOGIN_REFUSED", "check the credentials", portal_words="Frau Müller, Zimmer 7")
-
-
-class Bus:
-    """An EventBridge that remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
-
-    def put_events(self, *, Entries: list[dict[str, Any]]) -> dict[str, int]:
-        self.told += [(entry["DetailType"], json.loads(entry["Detail"])) for entry in Entries]
-        return {"FailedEntryCount": 0}
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def bus() -> Bus:
-    return Bus()
 
 
 @pytest.fixture

@@ -53,11 +53,6 @@ RECORD = {"id": 214, "aktenzeichen": "Müller ./. Größe €", "preis": 1.25, "
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def client(dynamodb: Any) -> Recorder:
     return Recorder(dynamodb)
 

@@ -20,11 +20,6 @@ RECEIPT = f"receipts/{KEY}.json"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def ledger(dynamodb: Any, table: str, clock: Clock) -> Ledger:
     return Ledger(dynamodb, table, clock)
 

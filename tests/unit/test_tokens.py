@@ -23,11 +23,6 @@ class Portal:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def portal(clock: Clock) -> Portal:
     return Portal(clock)
 

@@ -44,11 +44,6 @@ def duba() -> Iterator[SimulatedDuba]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def desk(duba: SimulatedDuba, clock: Clock) -> Iterator[Office]:
     with mock_aws():
         desk = office(create_stack(), clock, allow_loopback=True)
