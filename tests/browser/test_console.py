@@ -166,7 +166,7 @@ def test_the_overview_tells_how_each_connection_is(visit: Visit) -> None:
     waiting = page.get_by_role("article", name=f"Digitale-Gemeinde {STADT}")
     expect(waiting).to_contain_text("not acknowledged yet")
     expect(waiting).to_contain_text("alarm from 7 days on")
-    expect(page.locator(".tile", has_text="failed")).to_contain_text("1")
+    expect(page.locator(".tile", has_text="failed")).to_contain_text("2")
 
 
 def test_the_traffic_is_a_chart_and_a_table_of_the_same(visit: Visit) -> None:
