@@ -1,7 +1,7 @@
 // A confirmation opens as a dialog over the page. Without this file every link is a page of its own, and all works the same.
 "use strict";
 
-document.addEventListener("htmx:afterSwap", (event) => {
+document.addEventListener("htmx:afterSettle", (event) => {
   const dialog = document.getElementById("dialog");
   if (event.detail.target === dialog && !dialog.open) dialog.showModal();
 });
