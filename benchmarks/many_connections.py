@@ -63,7 +63,8 @@ def run(options: Options) -> Measured:
             f"{MESSAGES} new messages per connection, the portal answering in 200 ms. The hanging portal takes the"
             " request and never answers, which keeps one of ten invocations until its time is up; the second time in a"
             " row its connection is paused. The failing one answers 401.",
-            "After the wait one round does not count: in three runs without it the ratio was 0.79 to 0.87. Why is not shown yet.",
+            "After the wait one round does not count: in three runs without it the ratio was 0.79 to 0.87. Why is not"
+            " shown yet.",
             "Dispatching is billed time: waiting as it was, the processor's part stretched to the share of a core that"
             " the function's memory gives; the limit is a third of its timeout.",
         ),
