@@ -153,8 +153,6 @@ def _go_on(row: DropRow, turn: Turn) -> None:
     services = turn.services
     if _is_settled(row, services):
         return None
-    if not may_send(row, services.clock()):
-        return _wait_for_the_other(row, turn.attempt, services)
     try:
         leased = services.ledger.advance_drop(row, _lease(services))
     except ImpossibleTransition:
