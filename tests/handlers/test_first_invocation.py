@@ -98,13 +98,16 @@ every_function = pytest.mark.parametrize(
 
 QUARANTINE = """
 import io
+import boto3
 from moto import mock_aws
 with mock_aws():
     from amtsbote.lambda_services import services
     s3 = services()._client("s3")
-    s3.create_bucket(Bucket="inbox", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-    s3.upload_fileobj(io.BytesIO(b"no zip"), "inbox", "quarantine/x")
-    assert s3.get_object(Bucket="inbox", Key="quarantine/x")["Body"].read() == b"no zip"
+    elsewhere = {"LocationConstraint": "eu-central-1"}
+    boto3.client("s3").create_bucket(Bucket="inbox", CreateBucketConfiguration=elsewhere)
+    for content in (b"no zip", b"in several parts" * 2**20):
+        s3.upload_fileobj(io.BytesIO(content), "inbox", "quarantine/x")
+        assert s3.get_object(Bucket="inbox", Key="quarantine/x")["Body"].read() == content
 """
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import botocore.session
 from botocore.config import Config
 
+from amtsbote.api_models import LeanLoader
 from amtsbote.services import Services
 from amtsbote.settings import read_settings
 
@@ -30,6 +31,7 @@ SETTINGS = read_settings()  # at import: a variable that is missing fails the in
 def services() -> Services:
     """Return the services of this process."""
     session = botocore.session.get_session()
+    session.register_component("data_loader", LeanLoader())
     session.register("creating-client-class.s3", _add_transfers)
     lock = Lock()  # a session is not made for the workers of a batch, the first of which need their clients at once
 
