@@ -70,7 +70,7 @@ mutants: $(VENV)
 
 # Everything that is promised about speed, against what people use instead: some ten minutes. make bench ONLY=idle_poll
 RUNS ?= 3
-bench: setup
+bench: setup $(if $(PYTHON313),$(VENV313))
 ifeq ($(ONLY),)
 	PYTHONPATH=layers/amtsbote:. $(BIN)/python -m benchmarks.cost
 endif
@@ -115,6 +115,8 @@ lock:
 	$(LOCK) requirements/sam.in -o requirements/sam.txt
 	$(LOCK) requirements/checkov.in -o requirements/checkov.txt
 	$(PYTHON) tools/repeat_without_extras.py requirements/sam.txt requirements/checkov.txt
+	$(MAKE) $(VENV)
+	$(BIN)/python -m tools.api_models
 
 clean:
 	rm -rf .venv .venv313 .tools .aws-sam build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -103,6 +103,7 @@ from moto import mock_aws
 with mock_aws():
     from amtsbote.lambda_services import services
     s3 = services()._client("s3")
+    assert not hasattr(s3, "create_bucket"), "only what functions call"
     elsewhere = {"LocationConstraint": "eu-central-1"}
     boto3.client("s3").create_bucket(Bucket="inbox", CreateBucketConfiguration=elsewhere)
     for content in (b"no zip", b"in several parts" * 2**20):
