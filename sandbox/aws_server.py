@@ -1,13 +1,15 @@
 """The process that serves the embedded AWS: MiniStack under hypercorn, tied to the process that started it.
 
 Run by `sandbox.embedded` only, as a file, in a clean environment: `python -I aws_server.py SOCKET MODE TEMPORARY`.
-It adds four things to MiniStack:
+It adds five things to MiniStack:
 
 - It ends, in good order, as soon as its standard input closes: whoever started it may be killed, it is not left behind.
 - In the mode `durable` the answer to a change leaves only when the change is on disk. MiniStack by itself saves when it
   is told to shut down and at no other time. ASGI has a message for that, so this server sends it whenever something
   changed, and lets all changes that arrived meanwhile share the next save.
 - A range of a named version is answered with that range, as S3 does. MiniStack by itself reads and sends the whole.
+- Where nothing is kept, it takes down who asked for what and whether IAM allowed it, and what was sent to queues and
+  buses: `GET /_sandbox/taken`. Whoever judges a run reads it; no function does.
 - A layer is unpacked once. MiniStack by itself unpacks it for each worker, and nothing else goes on meanwhile.
 """
 
@@ -15,6 +17,7 @@ import asyncio
 import hashlib
 import importlib
 import itertools
+import json
 import logging
 import os
 import shutil
@@ -24,6 +27,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -45,6 +49,11 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 APPLICATION = "ministack.app:app"
 S3_MODULE = "ministack.services.s3"
 RUNTIME_MODULE = "ministack.core.lambda_runtime"
+EVALUATOR_MODULE = "ministack.core.iam_evaluator"
+TAKEN_PATH = "/_sandbox/taken"
+"""No bucket's name begins with `_`, so it is nobody's."""
+
+SENDING = (b"AmazonSQS.SendMessage", b"AWSEvents.PutEvents")
 LAYER = "layer_"
 """How the folders and archives of layers begin among those of a worker."""
 KEEP_ALIVE_SECONDS = 75
@@ -83,15 +92,14 @@ def changes_something(scope: Scope) -> bool:
     """Whether a request may leave the state different: by its method, and by its action where all are POST."""
     if scope["type"] != "http" or scope["method"] in READING_METHODS:
         return False
-    target = next((value for name, value in scope["headers"] if name.lower() == b"x-amz-target"), b"")
-    return not target.decode().rpartition(".")[2].startswith(READING_ACTIONS)
+    return not _target(scope).decode().rpartition(".")[2].startswith(READING_ACTIONS)
 
 
 def concerns_others(scope: Scope) -> bool:
     """Whether a change may be one of a state that is not in `OFTEN`. Lambda's paths begin with a year, and actions
     without a target, such as CloudFormation's, have no path."""
-    target = next((value for name, value in scope["headers"] if name.lower() == b"x-amz-target"), None)
-    if target is not None:
+    target = _target(scope)
+    if target:
         return not target.decode().startswith(OFTEN_ACTIONS)
     path: str = scope.get("path", "/")
     return path == "/" or path.startswith("/20")
@@ -167,6 +175,65 @@ class Durable:
             await self._application({"type": "lifespan", "asgi": {"version": "3.0"}}, shutdown, ignore)
         finally:
             self.partly = False
+
+
+class Taken:
+    """An ASGI application that takes down what is sent to queues and buses, and what IAM was asked, and tells of it."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._sent: list[str] = []
+        self._judged = Counter[tuple[str, str, bool]]()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["path"] == TAKEN_PATH:
+            await self._tell(send)
+        elif scope["type"] == "http" and _target(scope).startswith(SENDING):
+            await self._application(scope, self._listening(receive), send)
+        else:
+            await self._application(scope, receive, send)
+
+    def judged(self, who: str, action: str, *, allowed: bool) -> None:
+        """Take down what IAM has judged."""
+        self._judged[who, action, allowed] += 1
+
+    def _listening(self, receive: Receive) -> Receive:
+        body = bytearray()
+
+        async def heard() -> Message:
+            message = await receive()
+            body.extend(message.get("body", b""))
+            if message["type"] == "http.request" and not message.get("more_body"):
+                self._sent.append(body.decode(errors="replace"))
+            return message
+
+        return heard
+
+    async def _tell(self, send: Send) -> None:
+        judged = [[*each, times] for each, times in self._judged.items()]
+        body = json.dumps({"judged": judged, "sent": self._sent}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": HTTPStatus.OK.value, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _target(scope: Scope) -> bytes:
+    found: bytes = next((value for name, value in scope["headers"] if name.lower() == b"x-amz-target"), b"")
+    return found
+
+
+def take_down_what_is_judged(taken: Taken) -> None:
+    """Let MiniStack's IAM tell of each of its decisions; the caller is the one that it has found for the request."""
+    evaluator: Any = importlib.import_module(EVALUATOR_MODULE)
+    enforce = evaluator.enforce
+
+    def enforced(access_key_id: str, iam_action: str, *more: Any, **named: Any) -> Any:
+        denied = enforce(access_key_id, iam_action, *more, **named)
+        taken.judged(evaluator.caller_arn(), iam_action, allowed=denied is None)
+        return denied
+
+    evaluator.enforce = enforced
 
 
 def load(path: str) -> Application:
@@ -296,7 +363,9 @@ async def run(descriptor: int, *, durable: bool) -> None:
     for name in SAVING_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     if not durable:
-        await _serve(application, configuration(descriptor, durable=False), stop)
+        taken = Taken(application)
+        take_down_what_is_judged(taken)
+        await _serve(taken, configuration(descriptor, durable=False), stop)
         return
     kept = Durable(application)
     save_parts(APPLICATION, kept)

@@ -6,15 +6,15 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from sandbox.demo.large import Interrupter, let_senders_die_young
-from sandbox.demo.leaks import private_texts, read_logs
-from sandbox.demo.observation import LogsRead, calls
+from sandbox.demo.leaks import Taken, private_texts, search
+from sandbox.demo.observation import Judged, Searched, StoredObject, calls
 from sandbox.demo.report import WIDTH, Screen, Summary, as_json, print_result, summary
 from sandbox.demo.run import Moment, Run
 from sandbox.demo.scenario import LARGE_BYTES, LARGE_NAME, seed
@@ -89,11 +89,12 @@ def _run(
     fire = Ticker(aws, TICK_SECONDS).fire
     logs = aws.session().client("logs", endpoint_url=aws.endpoint)
 
-    def look_for_leaks() -> LogsRead:
-        return read_logs(logs, private_texts(portals, scenario))
+    def look_closely(inbox: Mapping[str, StoredObject]) -> tuple[Searched, Judged]:
+        taken = Taken.of(aws.endpoint)
+        return search(logs, taken.sent, inbox, private_texts(portals, scenario)), taken.judged
 
     clients = Clients.of(aws)
-    stack = DemoStack(clients, outputs, portals, fire, transfers=interrupter.transfers, read_logs=look_for_leaks)
+    stack = DemoStack(clients, outputs, portals, fire, transfers=interrupter.transfers, look_closely=look_closely)
     with Screen(console, silent=console.quiet) as screen:
         stack.connect()
         run = Run(scenario, stack, screen.show)

@@ -52,12 +52,22 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
-class LogsRead:
-    """So many lines of logs were read, and so many texts looked for in each; which were there, and where."""
+class Searched:
+    """How much of each kind was read, how many private texts were looked for in it; which were there, and where."""
 
-    lines: int = 0
+    read: Mapping[str, int] = field(default_factory=dict)
     looked_for: int = 0
     leaks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The calls to AWS that IAM has judged by the functions' roles; `kinds`: each action of each function once."""
+
+    calls: int = 0
+    kinds: int = 0
+    functions: int = 0
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,8 @@ class Observation:
     left_in_queues: Mapping[str, int] = field(default_factory=dict)
     transfers: Mapping[str, Transfer] = field(default_factory=dict)
     """The uploads that are interrupted, by file name."""
-    logs: LogsRead = LogsRead()
+    searched: Searched = Searched()
+    judged: Judged = Judged()
 
     def under(self, prefix: str) -> dict[str, StoredObject]:
         """The objects below a prefix, which is given without a slash at its end."""

@@ -261,7 +261,7 @@ class LargeUpload:
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of a run. `private_texts` are those that no log may contain."""
+    """The figures of a run. `searched`: how much of what was read for `private_texts`, which may be nowhere in it."""
 
     found: int
     stored: int
@@ -277,9 +277,12 @@ class Summary:
     calls_per_document: Mapping[str, float]
     dead_letters: int
     large_uploads: Sequence[LargeUpload]
-    log_lines: int
+    searched: Mapping[str, int]
     private_texts: int
-    private_texts_logged: int
+    private_texts_found: int
+    aws_calls: int
+    aws_actions: int
+    aws_calls_refused: int
     flow_seconds: float
     seconds: float
 
@@ -303,9 +306,12 @@ def summary(moment: Moment, calls: Mapping[str, Calls], seconds: float) -> Summa
         calls_per_document={name: _per_document(name, each, moment) for name, each in calls.items()},
         dead_letters=moment.seen.dead_letters,
         large_uploads=tuple(_large_uploads(moment)),
-        log_lines=moment.seen.logs.lines,
-        private_texts=moment.seen.logs.looked_for,
-        private_texts_logged=len(moment.seen.logs.leaks),
+        searched=moment.seen.searched.read,
+        private_texts=moment.seen.searched.looked_for,
+        private_texts_found=len(moment.seen.searched.leaks),
+        aws_calls=moment.seen.judged.calls,
+        aws_actions=moment.seen.judged.kinds,
+        aws_calls_refused=len(moment.seen.judged.refused),
         flow_seconds=round(moment.seconds, 1),
         seconds=round(seconds, 1),
     )
@@ -355,8 +361,11 @@ def _summary_lines(figures: Summary) -> Iterator[str]:
         yield _titled(portal, f"{per_document}; besides {calls.asking} lists and {calls.logins} logins")
     yield from (_titled("large upload", _large(each)) for each in figures.large_uploads)
     yield _titled("dead letters", str(figures.dead_letters))
-    private = f"{figures.private_texts_logged} of {figures.private_texts} secrets and case numbers in them"
-    yield _titled("logs", f"{figures.log_lines} lines, {private}")
+    read = ", ".join(f"{number} {kind}" for kind, number in figures.searched.items())
+    private = f"{figures.private_texts_found} of {figures.private_texts} secrets and case numbers in them"
+    yield _titled("privacy", f"{read}: {private}")
+    roles = f"{figures.aws_actions} actions of functions' roles used, {figures.aws_calls_refused} refused"
+    yield _titled("privileges", f"{figures.aws_calls} calls to AWS, {roles}")
     yield _titled("time", f"{figures.seconds:.0f} s, of these {figures.flow_seconds:.0f} s for the documents")
 
 

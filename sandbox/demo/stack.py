@@ -11,9 +11,11 @@ from typing import Any
 from sandbox.demo.large import NoiseFile, Transfer
 from sandbox.demo.observation import (
     InboxReader,
-    LogsRead,
+    Judged,
     Observation,
     Published,
+    Searched,
+    StoredObject,
     UploadReader,
     magic_links,
     moves_at_altinn,
@@ -64,6 +66,10 @@ class Clients:
         return cls(*(client(name, endpoint_url=aws.endpoint) for name in names))
 
 
+def _not_closely(_: Mapping[str, StoredObject]) -> tuple[Searched, Judged]:
+    return Searched(), Judged()
+
+
 class DemoStack:
     """The stack with a queue of our own that hears its bus and what S3 says of the outbox."""
 
@@ -75,13 +81,13 @@ class DemoStack:
         fire_schedules: Callable[[], object],
         tick_at_most_seconds: float = TICK_AT_MOST_SECONDS,
         transfers: Callable[[], Mapping[str, Transfer]] = dict,
-        read_logs: Callable[[], LogsRead] = LogsRead,
+        look_closely: Callable[[Mapping[str, StoredObject]], tuple[Searched, Judged]] = _not_closely,
     ) -> None:
         self._clients = clients
         self._fire_schedules = fire_schedules
         self._tick_at_most_seconds = tick_at_most_seconds
         self._transfers = transfers
-        self._read_logs = read_logs
+        self._look_closely = look_closely
         self._fired_at = 0.0
         self._outputs = outputs
         self._portals = portals
@@ -119,13 +125,15 @@ class DemoStack:
             self._fired_at = time.monotonic()
 
     def observe(self, *, anew: bool = False) -> Observation:
-        """Look at everything. `anew` reads every object and the logs, and counts what is left in the queues."""
+        """Look at everything. `anew` reads every object, log and message, and counts what is left in the queues."""
         if anew:
             self._inbox.forget()
         self._hear()
         municipality, altinn = self._portals.digitale_gemeinde, self._portals.altinn
+        inbox = self._inbox.read()
+        searched, judged = (self._look_closely if anew else _not_closely)(inbox)
         return Observation(
-            inbox=self._inbox.read(),
+            inbox=inbox,
             told=[
                 *told_to_duba(self._portals.duba),
                 *told_to_docxworld(self._portals.docxworld),
@@ -144,7 +152,8 @@ class DemoStack:
             dead_letters=self._count(self._outputs.dead_letter_queue_url),
             left_in_queues=self.left_in_queues() if anew else {},
             transfers=self._transfers(),
-            logs=self._read_logs() if anew else LogsRead(),
+            searched=searched,
+            judged=judged,
         )
 
     def left_in_queues(self) -> dict[str, int]:

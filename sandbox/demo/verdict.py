@@ -328,7 +328,8 @@ def judge_whole(scenario: Scenario, seen: Observation) -> Iterator[str]:
     yield from (f"unexpected link for {each.job_id}" for each in seen.links if each.job_id not in expected_links)
     if seen.dead_letters:
         yield f"{seen.dead_letters} messages in the dead-letter queue"
-    yield from seen.logs.leaks
+    yield from seen.searched.leaks
+    yield from seen.judged.refused
     yield from (f"{count} messages are left in {name}" for name, count in seen.left_in_queues.items() if count)
 
 

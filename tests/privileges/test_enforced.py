@@ -8,8 +8,10 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 from botocore.exceptions import ClientError
 
+from sandbox.aws_server import TAKEN_PATH
 from sandbox.embedded import EmbeddedAws
 from tests.privileges.recorder import Caller
 from tests.privileges.roles import document_of
@@ -130,6 +132,15 @@ def test_what_the_role_does_not_allow_is_refused(
     aws: EmbeddedAws, people: Any, caller: Caller, service: str, operation: str, parameters: dict[str, Any]
 ) -> None:
     assert call(aws, people[caller], service, operation, parameters) in FORBIDDEN
+
+
+def test_what_is_asked_for_is_taken_down_with_what_the_role_says_to_it(aws: EmbeddedAws, people: Any) -> None:
+    one = {"TableName": LEDGER}
+    assert call(aws, people[POLL], "dynamodb", "get_item", {**one, "Key": KEY}) is None
+    assert call(aws, people[POLL], "dynamodb", "delete_table", one) in FORBIDDEN
+    judged = requests.get(f"{aws.endpoint}{TAKEN_PATH}", timeout=10).json()["judged"]
+    mine = [tuple(each[1:3]) for each in judged if each[0].endswith(":user/duba-poll")]
+    assert {("dynamodb:GetItem", True), ("dynamodb:DeleteTable", False)} <= set(mine)
 
 
 def test_where_it_is_milder_than_aws(aws: EmbeddedAws) -> None:

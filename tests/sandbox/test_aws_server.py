@@ -1,6 +1,7 @@
 """What the server adds to MiniStack, tried on applications of our own."""
 
 import asyncio
+import json
 import sys
 import zipfile
 from collections.abc import Callable
@@ -10,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from sandbox.aws_server import Durable, Message, Receive, Scope, Send, SharedLayer, changes_something, save_parts
+from sandbox.aws_server import (
+    TAKEN_PATH,
+    Durable,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    SharedLayer,
+    Taken,
+    changes_something,
+    save_parts,
+)
 
 OTHERS = ("lambda", "cloudformation", "sns")
 
@@ -159,6 +171,57 @@ def test_a_change_of_anything_else_is_saved_before_its_answer_too(
     method: str, path: str, action: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert saved_by(method, path, action, monkeypatch) == [{"sqs", *OTHERS}] * 2
+
+
+# --- what is taken down ---
+
+
+class Reader:
+    """An application that reads each body and says it back."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": body})
+
+
+ASKED: Scope = {**request("GET"), "path": TAKEN_PATH}
+
+
+async def said(application: Taken, scope: Scope, *parts: bytes) -> bytes:
+    """Send a body in parts and return the answer's."""
+    coming = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    coming.append({"type": "http.request", "body": b"", "more_body": False})
+    answered: list[Message] = []
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        answered.append(message)
+
+    await application(scope, receive, send)
+    return b"".join(each.get("body", b"") for each in answered)
+
+
+def test_what_is_sent_is_taken_down_and_goes_on_as_it_came() -> None:
+    taken = Taken(Reader())
+    for action in ("AmazonSQS.SendMessageBatch", "AWSEvents.PutEvents", "AmazonSQS.ReceiveMessage", None):
+        scope = {**request("POST", action), "path": "/"}
+        assert asyncio.run(said(taken, scope, str(action).encode(), "ü".encode())) == f"{action}ü".encode()
+    told = json.loads(asyncio.run(said(taken, ASKED)))
+    assert told["sent"] == ["AmazonSQS.SendMessageBatchü", "AWSEvents.PutEventsü"]
+
+
+def test_what_is_judged_is_counted_by_who_asked_for_what_and_was_allowed() -> None:
+    taken = Taken(Reader())
+    for allowed in (True, False, True):
+        taken.judged("somebody", "s3:GetObject", allowed=allowed)
+    told = json.loads(asyncio.run(said(taken, ASKED)))
+    assert told["judged"] == [["somebody", "s3:GetObject", True, 2], ["somebody", "s3:GetObject", False, 1]]
 
 
 # --- layers ---
