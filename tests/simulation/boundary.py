@@ -30,6 +30,9 @@ Answer = TypeVar("Answer")
 STALL_SECONDS = (20.0, 900.0)
 PORTAL_WEIGHT = 4.0  # portals are called more rarely than AWS, and fail more often
 RARE_CALLS, RARE_WEIGHT = 3, 6.0  # the first calls of a kind are struck more often, so that rare kinds are too
+DECISIVE, DECISIVE_WEIGHT = ("s3.complete_multipart_upload", "PUT /s3/dwc-upload/"), 6.0
+"""Calls in the middle of what a later worker has to go on with; a run has few of them."""
+
 LIKELY_AT_MOST = 0.5
 LATE_SECONDS = (1.0, 20.0)
 AMAZON = "https://amazonaws.invalid"
@@ -151,6 +154,8 @@ class Boundary:
         self, name: str, kinds: Sequence[Stroke], effect: Callable[[], object], weight: float = 1.0
     ) -> Stroke | None:
         process = self._process()
+        if name.startswith(DECISIVE):
+            weight *= DECISIVE_WEIGHT
         name = f"{process.name}: {name}"
         self.tally.calls[name] += 1
         if self.tally.calls[name] <= RARE_CALLS:

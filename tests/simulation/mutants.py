@@ -33,6 +33,14 @@ class Mutant:
     old: str
     new: str
     portal: str = "duba"
+    also: tuple[str, str, str] | None = None  # file, old and new of a second guard against the same
+
+    @property
+    def edits(self) -> Iterator[tuple[str, str, str]]:
+        """Yield what is changed."""
+        yield self.file, self.old, self.new
+        if self.also:
+            yield self.also
 
 
 @dataclass(frozen=True)
@@ -208,9 +216,11 @@ COMMON = (
     Mutant(
         "a body that was cut is taken for whole",
         "http.py",
-        "        if size is not None and received != size:\n",
-        "        if False:\n",
-        "altinn",
+        '            raise Retry("PORTAL_BODY_CUT", f"the body ended after {received} bytes: {type(error).__name__}")'
+        " from None\n",
+        "            return\n",
+        "digitale-gemeinde",
+        also=("inbox.py", "    if file.size is not None and upload.size != file.size:\n", "    if False:\n"),
     ),
     Mutant(
         "a page for people is taken for an API's answer",
@@ -267,7 +277,7 @@ COMMON = (
         "the secret is logged",
         "verbs/accounts.py",
         "        return work(used)\n",
-        "        log.info('%s', used.secret.model_dump())\n        return work(used)\n",
+        "        log.info('%s', used.secret.password.get_secret_value())\n        return work(used)\n",
     ),
     Mutant(
         "a request that failed comes again at once, for ever",
@@ -534,13 +544,12 @@ def _mutated(mutant: Mutant) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         package = Path(folder)
         shutil.copytree(PACKAGE, package, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-        file = package / "amtsbote" / mutant.file
-        text = file.read_text(encoding="utf-8")
-        if text.count(mutant.old) != 1:
-            raise ValueError(
-                f"{mutant.mistake}: what should change stands {text.count(mutant.old)} times in {mutant.file}"
-            )
-        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        for name, old, new in mutant.edits:
+            file = package / "amtsbote" / name
+            text = file.read_text(encoding="utf-8")
+            if text.count(old) != 1:
+                raise ValueError(f"{mutant.mistake}: what should change stands {text.count(old)} times in {name}")
+            file.write_text(text.replace(old, new), encoding="utf-8")
         yield package
 
 

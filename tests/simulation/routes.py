@@ -110,7 +110,7 @@ class Routes:
             self.complaints.append(f"{key} was routed again")
         if version.body != self._wanted.get(key):
             self.complaints.append(f"{key} is not what arrived")
-        if self._chance.happens(0.4):
+        if self._chance.happens(0.7):
             self._machine.after(self._chance.between(*DELETED_AFTER), partial(self._delete, key))
 
     def _redrive(self) -> None:

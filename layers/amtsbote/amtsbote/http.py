@@ -156,7 +156,7 @@ class Transport:
         limits = self._limits(reach)
         with self._open(method, url, query, plain, None, limits) as response:
             size = _content_length(response)
-            chunks = self._chunks(response, size)
+            chunks = self._chunks(response)
             if response.status_code >= 300:
                 chunks = _at_most(chunks, ERROR_LIMIT_BYTES)  # an error is read whole, into memory
             else:
@@ -224,7 +224,8 @@ class Transport:
             yield RETRY_PAUSE_SECONDS * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
         yield None
 
-    def _chunks(self, response: requests.Response, size: int | None = None) -> Iterator[bytes]:
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        """Yield the body; urllib3 compares it with what was announced, by length or by chunks."""
         received = 0
         try:
             # read1 hands over what has come: to wait for a whole chunk would let a trickle run past the deadline
@@ -234,8 +235,6 @@ class Transport:
                 yield chunk
         except HTTPError as error:
             raise Retry("PORTAL_BODY_CUT", f"the body ended after {received} bytes: {type(error).__name__}") from None
-        if size is not None and received != size:
-            raise Retry("PORTAL_BODY_CUT", f"the body ended after {received} of {size} bytes")
 
     def _refuse_unsafe(self, url: str) -> None:
         """Refuse what no request is sent for. Where its host leads is judged when the connection is made (`wire`)."""
