@@ -219,7 +219,7 @@ COMMON = (
         '            raise Retry("PORTAL_BODY_CUT", f"the body ended after {received} bytes: {type(error).__name__}")'
         " from None\n",
         "            return\n",
-        "digitale-gemeinde",
+        "altinn",
         also=("inbox.py", "    if file.size is not None and upload.size != file.size:\n", "    if False:\n"),
     ),
     Mutant(

@@ -163,17 +163,18 @@ class DocxworldOffice(Office):
         self._types = chance.one_of(((RESULT, REPORT), (RESULT, REPORT), (RESULT,), (REPORT,)))
         self._encryption = chance.one_of(("none", "none", "docxworld", "kms"))
         self._notices_late = chance.happens(0.1)
+        other_key = self._encryption != "none" and chance.happens(0.4)  # seen when links have ended
         repeats = chance.one_of(({}, {}, {}, {"fresh_urls_for_existing": False}, {"existing_refused": True}))
         self.options = UploadOptions(
             chunk_threshold_bytes=CHUNKED_FROM,
             bytes_per_url=chance.one_of((SMALLEST_CHUNK, 3000, 8192)),
             url_count=chance.one_of((None, None, 2, 7, 30)),
             etag_base=chance.one_of((0, 1)),
-            link_seconds=chance.one_of((3587, 120)),
+            link_seconds=120 if other_key else chance.one_of((3587, 120)),
             chunks_begin_anew=chance.happens(0.3),
             repeated_complete_accepted=chance.happens(0.3),
             announced_size=chance.one_of(("plaintext", "ciphertext")),
-            repeated_key=chance.one_of(("same", "same", "another", "none")),
+            repeated_key="another" if other_key else chance.one_of(("same", "same", "none")),
             encryption_ignored=chance.happens(0.1),
             java_mask=chance.happens(0.5),
             **repeats,
