@@ -68,7 +68,7 @@ simulate: $(VENV)
 mutants: $(VENV)
 	PYTHONPATH=layers/amtsbote:. $(BIN)/python -m tests.simulation.mutants --workers $(WORKERS) $(if $(ONLY),--only "$(ONLY)")
 
-# Everything that is promised about speed, against what people use instead: some ten minutes. make bench ONLY=idle_poll
+# Everything that is promised about speed, against what people use instead: a quarter of an hour. make bench ONLY=idle_poll
 RUNS ?= 3
 bench: setup $(if $(PYTHON313),$(VENV313))
 ifeq ($(ONLY),)
