@@ -8,10 +8,12 @@ import botocore.session
 import pytest
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import UnknownServiceError
+from botocore.loaders import Loader
 
 from amtsbote.api_models import FOLDER, LeanLoader
 from tools.api_models import SERVICES, written
 
+USUAL, LEAN = Loader(), LeanLoader()  # each reads a model once
 REGIONS = ("eu-central-1", "us-east-1", "eu-west-3", "us-gov-west-1", "cn-north-1", "eusc-de-east-1", "xx-new-1")
 CALLS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("dynamodb", "get_item", {"TableName": "t", "Key": {"pk": {"S": "k"}}}),
@@ -39,43 +41,39 @@ def test_a_request_is_the_same_as_without_them(
     service: str, method: str, given: dict[str, Any], region: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    usual, lean = (_request(loader, region, service, method, given) for loader in (None, LeanLoader()))
+    usual, lean = (_request(loader, region, service, method, given) for loader in (USUAL, LEAN))
     assert lean == usual
 
 
 def test_each_service_of_the_functions_is_found_here() -> None:
-    loader = LeanLoader()
     for service in SERVICES:
-        version = loader.determine_latest_version(service, "service-2")
-        _, path = loader.load_data_with_path(f"{service}/{version}/service-2")
+        version = LEAN.determine_latest_version(service, "service-2")
+        _, path = LEAN.load_data_with_path(f"{service}/{version}/service-2")
         assert path.startswith(str(FOLDER))
 
 
 def test_another_service_is_found_where_botocore_keeps_it() -> None:
     session = botocore.session.Session()
-    session.register_component("data_loader", LeanLoader())
+    session.register_component("data_loader", LEAN)
     assert session.create_client("sts", region_name="eu-central-1").meta.service_model.service_name == "sts"
 
 
 def test_a_service_that_there_is_not_is_refused_as_ever() -> None:
     with pytest.raises(UnknownServiceError):
-        LeanLoader().load_service_model("no-such-service", "service-2")
+        LEAN.load_service_model("no-such-service", "service-2")
 
 
 def test_paginators_are_found() -> None:
     session = botocore.session.Session()
-    session.register_component("data_loader", LeanLoader())
+    session.register_component("data_loader", LEAN)
     assert session.create_client("s3", region_name="eu-central-1").can_paginate("list_object_versions")
 
 
-def _request(
-    loader: LeanLoader | None, region: str, service: str, method: str, given: dict[str, Any]
-) -> tuple[object, ...]:
+def _request(loader: Loader, region: str, service: str, method: str, given: dict[str, Any]) -> tuple[object, ...]:
     """Return what a client would send: method, address, body and signed headers."""
     session = botocore.session.Session()
     session.set_credentials("AKIDEXAMPLE", "secret")
-    if loader is not None:
-        session.register_component("data_loader", loader)
+    session.register_component("data_loader", loader)
     client = session.create_client(cast(Any, service), region_name=region)
     sent: list[AWSPreparedRequest] = []
 
