@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -339,6 +340,23 @@ def test_a_stream_brings_the_body_in_pieces_with_its_announced_size(server: Serv
     assert b"".join(pieces) == content
     assert max(map(len, pieces)) <= CHUNK_BYTES
     assert server.asked[0].headers["accept-encoding"] == "identity"
+
+
+def test_a_stream_that_comes_packed_all_the_same_has_no_size_and_is_whole(server: Server, transport: Transport) -> None:
+    content = b"a file" * 1000
+    server.does(answers(200, gzip.compress(content), Content_Encoding="gzip"))
+    with transport.stream("GET", server.url) as answer:
+        assert answer.size is None
+        assert b"".join(answer.chunks) == content
+
+
+def test_a_packed_stream_that_ends_early_is_a_retry_too(server: Server, transport: Transport) -> None:
+    packed = gzip.compress(random.Random(1).randbytes(5000))
+    server.does(
+        answers(200, packed[:-40], Content_Encoding="gzip", Content_Length=str(len(packed)), Connection="close")
+    )
+    with transport.stream("GET", server.url) as answer, pytest.raises(Retry, match="PORTAL_BODY_CUT"):
+        list(answer.chunks)
 
 
 def test_a_stream_without_announced_size_has_none(server: Server, transport: Transport) -> None:

@@ -430,6 +430,8 @@ def _at_most(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
 
 
 def _content_length(response: requests.Response) -> int | None:
+    if "Content-Encoding" in response.headers:  # it came packed all the same, and this is not the file's size
+        return None
     value = response.headers.get("Content-Length", "")
     return int(value) if value.isdecimal() and len(value) <= LENGTH_DIGITS else None
 
