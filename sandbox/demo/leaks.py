@@ -13,6 +13,7 @@ import requests
 from sandbox.aws_server import TAKEN_PATH
 from sandbox.demo.observation import Judged, Searched, StoredObject, magic_links
 from sandbox.demo.scenario import Scenario
+from sandbox.embedded import EmbeddedAwsError
 from sandbox.portals.catalog import Portals, secrets
 
 LOG_GROUPS, RECEIPTS = "/amtsbote/", "receipts/"
@@ -50,17 +51,18 @@ class Taken:
 
     @classmethod
     def of(cls, endpoint: str) -> Taken:
-        """Ask the embedded AWS."""
+        """Ask the embedded AWS. EmbeddedAwsError where it has seen no function at work, as then it has seen nothing."""
         answer = requests.get(f"{endpoint}{TAKEN_PATH}", timeout=TAKEN_SECONDS)
         answer.raise_for_status()
         taken = answer.json()
         of_functions = [each for each in taken["judged"] if IN_A_ROLE in each[0]]
+        if not of_functions or not taken["sent"]:
+            raise EmbeddedAwsError("it has taken down no call of a function, so nobody can say what was refused")
         return cls(
             [text for body in taken["sent"] for text in _strings(json.loads(body))],
             Judged(
                 calls=sum(times for *_, times in of_functions),
                 kinds=len({(_role(who), action) for who, action, *_ in of_functions}),
-                functions=len({_role(who) for who, *_ in of_functions}),
                 refused=tuple(
                     f"{_role(who)} was refused {action}, {times} times"
                     for who, action, allowed, times in of_functions

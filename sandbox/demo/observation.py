@@ -66,7 +66,6 @@ class Judged:
 
     calls: int = 0
     kinds: int = 0
-    functions: int = 0
     refused: tuple[str, ...] = ()
 
 

@@ -15,6 +15,7 @@ from moto import mock_aws
 from sandbox.demo.leaks import LINK, Taken, private_texts, search
 from sandbox.demo.observation import Judged, StoredObject
 from sandbox.demo.scenario import Fingerprint, Scenario, seed
+from sandbox.embedded import EmbeddedAwsError
 from sandbox.portals.catalog import Portals, open_portals, secrets
 
 GROUP, OTHER = "/amtsbote/duba/poll", "/somebody/else"
@@ -107,4 +108,11 @@ def test_what_the_embedded_aws_has_taken_down_is_told_by_role() -> None:
         aws.get("http://127.0.0.1:1/_sandbox/taken", json={"judged": judged, "sent": sent})
         taken = Taken.of("http://127.0.0.1:1")
     assert taken.sent == ["eins", "zwei"]
-    assert taken.judged == Judged(9, 3, 2, ("Poll was refused s3:PutObject, 2 times",))
+    assert taken.judged == Judged(9, 3, ("Poll was refused s3:PutObject, 2 times",))
+
+
+def test_a_record_without_any_call_of_a_function_proves_nothing() -> None:
+    nobody = {"judged": [["arn:aws:iam::1:root", "sqs:SendMessage", True, 3]], "sent": ["{}"]}
+    with responses.RequestsMock() as aws, pytest.raises(EmbeddedAwsError, match="no call of a function"):
+        aws.get("http://127.0.0.1:1/_sandbox/taken", json=nobody)
+        Taken.of("http://127.0.0.1:1")
