@@ -51,7 +51,7 @@ class Taken:
 
     @classmethod
     def of(cls, endpoint: str) -> Taken:
-        """Ask the embedded AWS. EmbeddedAwsError where it has seen no function at work, as then it has seen nothing."""
+        """Ask the embedded AWS; EmbeddedAwsError where it has seen no function at work, which would prove nothing."""
         answer = requests.get(f"{endpoint}{TAKEN_PATH}", timeout=TAKEN_SECONDS)
         answer.raise_for_status()
         taken = answer.json()
